@@ -17,7 +17,7 @@ pub(super) struct Fault {
     pub code: i32,
     pub address: usize,
     pub instruction: usize,
-    /// The top of the kernel's stack, with the return addresses of the functions that were running, the innermost first; 0 behind its end.
+    /// The return address in a register, and the top of the kernel's stack, with the return addresses of the functions that were running, the innermost first; 0 behind its end.
     pub words: [usize; WORDS],
 }
 

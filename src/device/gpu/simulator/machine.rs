@@ -14,13 +14,13 @@ pub(super) fn time_is_up() -> i32 {
     libc::SIGURG
 }
 
-/// The stack pointer and the address of the interrupted instruction.
+/// The stack pointer, the address of the interrupted instruction, and the return address that is in a register, or 0.
 ///
 /// # Safety
 /// `machine` must be what a signal handler was given.
-pub(super) unsafe fn stack_and_instruction(machine: *mut libc::ucontext_t) -> [usize; 2] {
+pub(super) unsafe fn interrupted_at(machine: *mut libc::ucontext_t) -> [usize; 3] {
     // SAFETY: the caller's.
-    unsafe { registers::stack_and_instruction(machine) }
+    unsafe { registers::interrupted_at(machine) }
 }
 
 /// Makes the interrupted thread go on with these registers.
@@ -36,10 +36,11 @@ pub(super) unsafe fn go_on_with(machine: *mut libc::ucontext_t, new: TrapHandler
 mod registers {
     use super::TrapHandlerRegs;
 
-    pub unsafe fn stack_and_instruction(machine: *mut libc::ucontext_t) -> [usize; 2] {
+    pub unsafe fn interrupted_at(machine: *mut libc::ucontext_t) -> [usize; 3] {
         // SAFETY: the caller's.
         let registers = unsafe { &(*machine).uc_mcontext.gregs };
-        [libc::REG_RSP, libc::REG_RIP].map(|register| registers[register as usize] as usize)
+        let own = |register: i32| registers[register as usize] as usize;
+        [own(libc::REG_RSP), own(libc::REG_RIP), 0]
     }
 
     pub unsafe fn set(machine: *mut libc::ucontext_t, new: TrapHandlerRegs) {
@@ -61,10 +62,10 @@ mod registers {
 mod registers {
     use super::TrapHandlerRegs;
 
-    pub unsafe fn stack_and_instruction(machine: *mut libc::ucontext_t) -> [usize; 2] {
+    pub unsafe fn interrupted_at(machine: *mut libc::ucontext_t) -> [usize; 3] {
         // SAFETY: the caller's.
         let registers = unsafe { &(*machine).uc_mcontext };
-        [registers.sp as usize, registers.pc as usize]
+        [registers.sp as usize, registers.pc as usize, registers.regs[30] as usize]
     }
 
     pub unsafe fn set(machine: *mut libc::ucontext_t, new: TrapHandlerRegs) {
@@ -81,10 +82,10 @@ mod registers {
 mod registers {
     use super::TrapHandlerRegs;
 
-    pub unsafe fn stack_and_instruction(machine: *mut libc::ucontext_t) -> [usize; 2] {
+    pub unsafe fn interrupted_at(machine: *mut libc::ucontext_t) -> [usize; 3] {
         // SAFETY: the caller's.
         let registers = unsafe { &(*(*machine).uc_mcontext).__ss };
-        [registers.__sp as usize, registers.__pc as usize]
+        [registers.__sp as usize, registers.__pc as usize, registers.__lr as usize]
     }
 
     pub unsafe fn set(machine: *mut libc::ucontext_t, new: TrapHandlerRegs) {

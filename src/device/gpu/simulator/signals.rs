@@ -6,7 +6,7 @@ use corosensei::trap::CoroutineTrapHandler;
 
 use super::abi::context;
 use super::fault::{Fault, WORDS};
-use super::machine::{go_on_with, stack_and_instruction, time_is_up};
+use super::machine::{go_on_with, interrupted_at, time_is_up};
 use super::worker::Worker;
 
 /// The most bytes by which a stack pointer is below the address that the compiler touches to check a new frame.
@@ -64,14 +64,15 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
     }
 }
 
-/// The words at the top of the interrupted coroutine's stack, which ends after the last one. The return addresses of the functions that
+/// The return address that is in a register, and the words at the top of the interrupted coroutine's stack, which ends after the last one. The return addresses of the functions that
 /// were running are among them; frame pointers do not find all of these, least of all in the simulator's own code and in libraries.
 ///
 /// # Safety
 /// The coroutine of `trap` must be the one that was interrupted, with its stack pointer at `stack`.
-unsafe fn words(stack: usize, trap: &CoroutineTrapHandler<()>) -> [usize; WORDS] {
+unsafe fn words(stack: usize, link: usize, trap: &CoroutineTrapHandler<()>) -> [usize; WORDS] {
     let mut words = [0; WORDS];
-    for (place, word) in words.iter_mut().enumerate() {
+    words[0] = link;
+    for (place, word) in words[1..].iter_mut().enumerate() {
         let address = stack.next_multiple_of(8) + 8 * place;
         if !trap.stack_ptr_in_bounds(address + 8) {
             break;
@@ -97,7 +98,7 @@ unsafe fn leave_kernel(
         if worker.is_null() {
             return false;
         }
-        let [stack, instruction] = stack_and_instruction(machine);
+        let [stack, instruction, link] = interrupted_at(machine);
         let Some(trap) = (*worker).trap else { return false };
         // On aarch64 a new frame is touched a part of a page above its end, which may lie behind the guard then.
         if !trap.stack_ptr_in_bounds(stack) && !trap.stack_ptr_in_bounds(stack + PROBE) {
@@ -108,7 +109,7 @@ unsafe fn leave_kernel(
         }
         // A block that runs for ever may be in a function that a kernel has called.
         let words = match signal == time_is_up() {
-            true => words(stack, &trap),
+            true => words(stack, link, &trap),
             false => [0; WORDS],
         };
         (*worker).fault = Some(Fault {
