@@ -7,8 +7,9 @@
 //   g <- clip * g + weight_decay * w          (clip = 1 for the classifiers' parameters)
 //   SGD        w <- w - eta g
 //   momentum   v <- momentum v + g, w <- w - eta v                                            (PyTorch's, no dampening)
-//   Adam       m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2,
-//              w <- w - eta m / (1 - b1^t) / (sqrt(v) / sqrt(1 - b2^t) + epsilon)             (Kingma and Ba 2015)
+//   Adam       m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w (1 - eta decoupled_decay),
+//              w <- w - eta m / (1 - b1^t) / (sqrt(v) / sqrt(1 - b2^t) + epsilon)             (Kingma and Ba 2015;
+//              AdamW's decay, apart from g, by Loshchilov and Hutter 2019)
 //
 // An element whose clipped gradient is not finite is skipped, with its moments, and counted. A classifier that diverged
 // in this step is skipped whole, uncounted.
@@ -23,7 +24,7 @@
 //   skipped                            [1]: the count is added to it
 //
 // Bytes per element: SGD 12 (w read and written, g read), momentum 20, Adam 28, and 2 for the copy; rates are per
-// feature and stay in the cache. Operations per element: 3, 5, 14. Memory-bound, so what counts is the number of bytes
+// feature and stay in the cache. Operations per element: 3, 5, 16. Memory-bound, so what counts is the number of bytes
 // in flight: in a full chunk, as nearly all of a large model are, a thread loads four 16-byte vectors of every buffer before
 // it computes with the first. A check of the bounds around each load would keep the compiler from moving it up. One block of
 // 256 threads per chunk. A chunk lies in one parameter, so the rate lookup is only (e / inner) % features, by factors from
@@ -37,6 +38,8 @@ struct OptimizerSettings {
     double first_decay, second_decay;  // momentum, or Adam's b1; Adam's b2
     float epsilon;
     float weight_decay;
+    float decoupled_decay;
+    float unused;
 };
 
 // The direction in which an element moves. Reads and writes the moments.
@@ -45,6 +48,9 @@ struct Plain {
     __device__ Plain(const OptimizerSettings&, const int64_t*) {}
     __device__ float direction(float gradient, float&, float&) const {
         return gradient;
+    }
+    __device__ float pulled(float value, float) const {
+        return value;
     }
 };
 
@@ -56,11 +62,14 @@ struct Momentum {
     __device__ float direction(float gradient, float& first, float&) const {
         return first = momentum * first + gradient;
     }
+    __device__ float pulled(float value, float) const {
+        return value;
+    }
 };
 
 struct Adam {
     static const int MOMENTS = 2;
-    float keep_first, take_first, keep_second, take_second, correct_first, correct_second, epsilon;
+    float keep_first, take_first, keep_second, take_second, correct_first, correct_second, epsilon, decay;
     __device__ Adam(const OptimizerSettings& settings, const int64_t* step) {
         // Two pow() in f64 cost as much as hundreds of updates: only one thread of the block computes them.
         SHARED(float, corrections, [2]);
@@ -77,11 +86,15 @@ struct Adam {
         correct_first = corrections[0];
         correct_second = corrections[1];
         epsilon = settings.epsilon;
+        decay = settings.decoupled_decay;
     }
     __device__ float direction(float gradient, float& first, float& second) const {
         first = keep_first * first + take_first * gradient;
         second = keep_second * second + take_second * gradient * gradient;
         return first * correct_first / (sqrtf(second) * correct_second + epsilon);
+    }
+    __device__ float pulled(float value, float rate) const {
+        return value * (1.0f - rate * decay);
     }
 };
 
@@ -154,7 +167,7 @@ private:
         first = is_updated ? new_first : first;
         second = is_updated ? new_second : second;
         // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
-        value = is_updated && rate != 0.0f ? value - rate * direction : value;
+        value = is_updated && rate != 0.0f ? rule.pulled(value, rate) - rate * direction : value;
     }
 };
 

@@ -51,7 +51,13 @@ fn adam_s_bias_correction_stays_at_its_limit() {
 
 #[test]
 fn a_decay_so_near_1_that_the_correction_still_matters_goes_on_smoothly() {
-    let rule = Rule::Adam { beta1: 0.9, beta2: 1.0 - 1e-10, epsilon: 1e-8, weight_decay: 0.0 };
+    let rule = Rule::Adam {
+        beta1: 0.9,
+        beta2: 1.0 - 1e-10,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        is_decoupled: false,
+    };
     for device in devices() {
         let all: Vec<Vec<f32>> = late_steps().map(|step| moved(&device, rule, step)).collect();
         for end in all.chunks(5) {

@@ -144,7 +144,13 @@ fn run_on(
 
 /// Adam around the ends of 31 and 32 bits. With 0.999 the bias correction is 1 there, with the other factor it is not.
 fn late_steps() -> impl Iterator<Item = Case> {
-    let slow = Rule::Adam { beta1: 0.9, beta2: 1.0 - 1e-10, epsilon: 1e-8, weight_decay: 0.0 };
+    let slow = Rule::Adam {
+        beta1: 0.9,
+        beta2: 1.0 - 1e-10,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        is_decoupled: false,
+    };
     let around = |end: i64| end - 2..=end + 2;
     let steps = around(1 << 31).chain(around(1 << 32)).chain([1 << 47]);
     steps.flat_map(move |step| {
@@ -159,9 +165,17 @@ fn late_steps() -> impl Iterator<Item = Case> {
 /// Every branch of every element's update: in a parameter's first chunks, and in chunks so far back in it that their
 /// offsets exceed 32 bits.
 fn every_branch() -> Vec<Case> {
-    let adam = |weight_decay| Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay };
+    let adam = |weight_decay, is_decoupled| Rule::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay,
+        is_decoupled,
+    };
     let sgd = |momentum, weight_decay| Rule::Sgd { momentum, weight_decay };
-    let rules = [sgd(0.0, 0.0), sgd(0.0, 0.1), sgd(0.9, 0.0), sgd(0.9, 0.1), adam(0.0), adam(0.1)];
+    let adams = [adam(0.0, false), adam(0.1, false), adam(0.1, true)];
+    let rules =
+        [sgd(0.0, 0.0), sgd(0.0, 0.1), sgd(0.9, 0.0), sgd(0.9, 0.1)].into_iter().chain(adams);
     let mut cases = Vec::new();
     for rule in rules {
         for (before, diverged) in [(0, &[0, 1, 0]), ((1 << 33) + 4_096 * 5, &[1, 0, 0])] {
@@ -171,7 +185,13 @@ fn every_branch() -> Vec<Case> {
             }));
         }
     }
-    let forgetful = Rule::Adam { beta1: 0.0, beta2: 0.0, epsilon: 1e-8, weight_decay: 0.0 };
+    let forgetful = Rule::Adam {
+        beta1: 0.0,
+        beta2: 0.0,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        is_decoupled: false,
+    };
     cases.push(Case::new("optimizer adam without memory", 1, move |device, dtype| {
         run(device, dtype, forgetful, (3, None), false)
     }));
@@ -184,6 +204,16 @@ pub fn cases() -> Vec<Case> {
         ("sgd with decay", Rule::Sgd { momentum: 0.0, weight_decay: 0.01 }),
         ("momentum", Rule::Sgd { momentum: 0.9, weight_decay: 0.01 }),
         ("adam", Rule::ADAM),
+        (
+            "adamw",
+            Rule::Adam {
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.01,
+                is_decoupled: true,
+            },
+        ),
     ];
     let mut cases = Vec::new();
     for (name, rule) in rules {

@@ -19,6 +19,8 @@ named! {
         Sgd = "sgd",
         /// One learning rate, one classifier.
         Adam = "adam",
+        /// Adam with a weight decay apart from the gradient. One learning rate, one classifier.
+        AdamW = "adamw",
         /// Adam with random learning rates and a switch over the classifiers.
         AlraoAdam = "alrao-adam",
     }
@@ -30,9 +32,14 @@ impl Optimizer {
         matches!(self, Optimizer::Alrao | Optimizer::AlraoAdam)
     }
 
+    /// Whether the weight decay is apart from the gradient.
+    pub fn is_decoupled(self) -> bool {
+        self == Optimizer::AdamW
+    }
+
     /// Whether the update is Adam's.
     pub fn is_adam(self) -> bool {
-        matches!(self, Optimizer::Adam | Optimizer::AlraoAdam)
+        matches!(self, Optimizer::Adam | Optimizer::AdamW | Optimizer::AlraoAdam)
     }
 }
 

@@ -348,9 +348,13 @@ impl Learner {
 /// The update rule of a configuration.
 pub(crate) fn rule(config: &TrainConfig) -> Rule {
     match (config.optimizer.is_adam(), Rule::ADAM) {
-        (true, Rule::Adam { beta1, beta2, epsilon, .. }) => {
-            Rule::Adam { beta1, beta2, epsilon, weight_decay: config.weight_decay }
-        }
+        (true, Rule::Adam { beta1, beta2, epsilon, .. }) => Rule::Adam {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay: config.weight_decay,
+            is_decoupled: config.optimizer.is_decoupled(),
+        },
         _ => Rule::Sgd { momentum: config.momentum, weight_decay: config.weight_decay },
     }
 }

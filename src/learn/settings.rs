@@ -23,6 +23,9 @@ use crate::learn::{Optimizer, Precision, RunConfig, TrainConfig};
 /// Adam's default learning rate.
 const ADAM_LR: f64 = 1e-3;
 
+/// AdamW's default weight decay, as PyTorch's.
+const ADAMW_DECAY: f64 = 0.01;
+
 /// The default learning rates of Alrao on Adam, one of the paper's intervals (Figure 7). Adam's steps are as long as its
 /// rate, however small the gradient, so that rates up to 10 destroy the initial weights.
 const ALRAO_ADAM_ETA: RangeInclusive<f64> = 1e-6..=0.1;
@@ -254,6 +257,9 @@ impl<T: TaskSettings> Settings<T> {
         self.refuse(|key| self.why_without_effect(key))?;
         match optimizer {
             Optimizer::Adam => usual.train.lr = ADAM_LR,
+            Optimizer::AdamW => {
+                (usual.train.lr, usual.train.weight_decay) = (ADAM_LR, ADAMW_DECAY);
+            }
             Optimizer::AlraoAdam => usual.alrao.eta = ALRAO_ADAM_ETA,
             Optimizer::Alrao | Optimizer::Sgd => {}
         }

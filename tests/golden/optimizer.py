@@ -15,6 +15,7 @@ CASES = {
     "sgd momentum": (torch.optim.SGD, {"momentum": 0.9}),
     "sgd momentum weight decay": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
     "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {"betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1}),
     "adam weight decay": (torch.optim.Adam, {"betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1}),
 }
 # Elements of a parameter, consecutive elements of a feature, features: a linear layer and its bias, an embedding whose

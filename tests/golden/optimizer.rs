@@ -21,14 +21,21 @@ fn table() -> Table {
 fn updates_agree_with_pytorch() {
     let device = Device::cpu();
     let file = load(&device, "optimizer.safetensors");
-    let beside = |weight_decay| Rule::Adam { beta1: 0.8, beta2: 0.99, epsilon: 1e-6, weight_decay };
+    let decayed = |is_decoupled| Rule::Adam {
+        beta1: 0.8,
+        beta2: 0.99,
+        epsilon: 1e-6,
+        weight_decay: 0.1,
+        is_decoupled,
+    };
     for (name, rule) in [
         ("sgd", Rule::SGD),
         ("sgd weight decay", Rule::Sgd { momentum: 0.0, weight_decay: 0.1 }),
         ("sgd momentum", Rule::Sgd { momentum: 0.9, weight_decay: 0.0 }),
         ("sgd momentum weight decay", Rule::Sgd { momentum: 0.9, weight_decay: 0.1 }),
         ("adam", Rule::ADAM),
-        ("adam weight decay", beside(0.1)),
+        ("adam weight decay", decayed(false)),
+        ("adamw", decayed(true)),
     ] {
         let values = file["initial"].copy();
         let zeros = || Tensor::zeros(&device, values.shape(), DType::F64);

@@ -327,7 +327,7 @@ fn updates() -> [Workload; 3] {
     [
         ("SGD's update of 20M parameters", "optimizer_sgd*", Rule::SGD, 12, 2),
         ("momentum's update of 20M parameters", "optimizer_momentum*", momentum, 20, 6),
-        ("Adam's update of 20M parameters", "optimizer_adam*", Rule::ADAM, 28, 14),
+        ("Adam's update of 20M parameters", "optimizer_adam*", Rule::ADAM, 28, 16),
     ]
     .map(|(name, kernel, rule, bytes, operations)| {
         Workload::new(name, move |device, dtype, size| updated(device, dtype, size, rule))

@@ -36,11 +36,11 @@ settings! {
         averaging: AveragingKind, "AVERAGE", check::any => alrao.averaging;
         /// Alrao: share of the pre-classifier's features that learn [default: 1]
         trained_fraction: f64, "SHARE", check::share("0 to 1 (all)") => alrao.trained_fraction;
-        /// sgd and adam: the learning rate; 0 learns nothing [default: 0.01; adam 0.001]
+        /// sgd, adam and adamw: the learning rate; 0 learns nothing [default: 0.01; adam and adamw 0.001]
         lr: f64, "RATE", check::rate_or_none => train.lr;
         /// alrao and sgd: momentum, from 0 to below 1 [default: 0]
         momentum: f64, "FACTOR", check::below_one("0 (none) to below 1") => train.momentum;
-        /// L2 penalty [default: 0]
+        /// L2 penalty; adamw: apart from the gradient [default: 0; adamw 0.01]
         weight_decay: f64, "FACTOR", check::not_negative => train.weight_decay;
         /// Largest norm of the pre-classifier's gradient; 0 for no clip [default: 0]
         clip: f64, "NORM", check::real(|x| x >= 0.0, "0 (no clip) or a number above 0") => train.clip;

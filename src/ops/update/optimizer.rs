@@ -162,8 +162,11 @@ pub enum Rule {
         beta2: f64,
         /// Added to the denominator.
         epsilon: f64,
-        /// Pull towards zero, added to the gradient.
+        /// Pull towards zero.
         weight_decay: f64,
+        /// Whether the pull is AdamW's (Loshchilov and Hutter 2019): `w *= 1 - eta weight_decay` before the rest. Otherwise it is
+        /// added to the gradient.
+        is_decoupled: bool,
     },
 }
 
@@ -171,12 +174,19 @@ impl Rule {
     /// SGD without momentum or weight decay.
     pub const SGD: Rule = Rule::Sgd { momentum: 0.0, weight_decay: 0.0 };
     /// Adam with its usual settings.
-    pub const ADAM: Rule =
-        Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+    pub const ADAM: Rule = Rule::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        is_decoupled: false,
+    };
 
-    fn weight_decay(&self) -> f64 {
+    /// The pull that is added to the gradient, and the one that is apart from it.
+    fn weight_decays(&self) -> [f64; 2] {
         match *self {
-            Rule::Sgd { weight_decay, .. } | Rule::Adam { weight_decay, .. } => weight_decay,
+            Rule::Adam { weight_decay, is_decoupled: true, .. } => [0.0, weight_decay],
+            Rule::Sgd { weight_decay, .. } | Rule::Adam { weight_decay, .. } => [weight_decay, 0.0],
         }
     }
 
@@ -214,8 +224,8 @@ impl Buffers {
         let moved: Vec<&Tensor> = [values].into_iter().chain(moments).collect();
         let others = [gradients, rates].into_iter().chain(narrow);
         let all: Vec<&Tensor> = moved.iter().chain(&moved).copied().chain(others).collect();
-        // A multiply-add with the rate; momentum has one more, Adam's formula eleven operations more.
-        let each = [2, 4, 13][rule.moments()];
+        // A multiply-add with the rate; momentum has one more, Adam's formula thirteen operations more.
+        let each = [2, 4, 15][rule.moments()];
         cost(&all, each * values.shape().elements())
     }
 }

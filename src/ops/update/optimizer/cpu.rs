@@ -18,6 +18,11 @@ trait Direction<T>: Copy {
     const MOMENTS: usize;
     /// The direction for a gradient, and the new moments.
     fn of(self, gradient: T, first: T, second: T) -> (T, T, T);
+    /// A parameter after a pull towards zero that is apart from the gradient.
+    #[inline(always)]
+    fn pulled(self, value: T, _rate: T) -> T {
+        value
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -54,6 +59,8 @@ struct Adam<T> {
     /// `1 / sqrt(1 - beta2^t)`.
     correct_second: T,
     epsilon: T,
+    /// The weight decay that is apart from the gradient.
+    decay: T,
 }
 
 impl<T: Float> Direction<T> for Adam<T> {
@@ -64,6 +71,10 @@ impl<T: Float> Direction<T> for Adam<T> {
         let square = self.keep_second * second + self.take_second * gradient * gradient;
         let deviation = square.sqrt() * self.correct_second;
         (mean * self.correct_first / (deviation + self.epsilon), mean, square)
+    }
+    #[inline(always)]
+    fn pulled(self, value: T, rate: T) -> T {
+        value * (T::ONE - rate * self.decay)
     }
 }
 
@@ -81,6 +92,7 @@ impl<T: Float> TypedRule<T> {
                 correct_first: typed(1.0 / (1.0 - power(beta1, step))),
                 correct_second: typed(1.0 / (1.0 - power(beta2, step)).sqrt()),
                 epsilon: typed(epsilon),
+                decay: typed(rule.weight_decays()[1]),
             }),
         }
     }
@@ -125,7 +137,7 @@ pub(super) fn update<T: Float>(
     let diverged = state.diverged.map(|diverged| diverged.read::<u8>());
     let settings = Settings::<T> {
         rule: TypedRule::new(rule, step_of(state.step)),
-        decay: T::from_f64(rule.weight_decay()),
+        decay: T::from_f64(rule.weight_decays()[0]),
         schedule: T::from_f64(scales[0]),
         clip: T::from_f64(scales[1]),
         rates: &buffers.rates.read::<T>(),
@@ -340,7 +352,7 @@ fn move_element<T: Float, D: Direction<T>>(
     let gradient = if decay == T::ZERO { gradient } else { pulled };
     let (step, new_first, new_second) = direction.of(gradient, first, second);
     let rate = rate * schedule;
-    let moved = *value - rate * step;
+    let moved = direction.pulled(*value, rate) - rate * step;
     // A frozen element has rate 0; 0 times a moment that has overflowed would be NaN.
     *value = if learns & (rate != T::ZERO) { moved } else { *value };
     let first = if learns { new_first } else { first };

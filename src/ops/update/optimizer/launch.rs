@@ -18,6 +18,8 @@ struct OptimizerSettings {
     second_decay: f64,
     epsilon: f32,
     weight_decay: f32,
+    decoupled_decay: f32,
+    unused: f32,
 }
 
 impl OptimizerSettings {
@@ -26,8 +28,15 @@ impl OptimizerSettings {
             Rule::Sgd { momentum, .. } => (momentum, 0.0, 0.0),
             Rule::Adam { beta1, beta2, epsilon, .. } => (beta1, beta2, epsilon as f32),
         };
-        let weight_decay = rule.weight_decay() as f32;
-        OptimizerSettings { first_decay, second_decay, epsilon, weight_decay }
+        let [weight_decay, decoupled_decay] = rule.weight_decays().map(|own| own as f32);
+        OptimizerSettings {
+            first_decay,
+            second_decay,
+            epsilon,
+            weight_decay,
+            decoupled_decay,
+            unused: 0.0,
+        }
     }
 }
 
