@@ -25,7 +25,7 @@ type Outcome<T> = Result<T, String>;
 const SIMULATOR: &str = "src/device/gpu/simulator";
 const KERNEL_OF_THE_GUIDE: &str = "tests/adding_an_op/softplus.cu";
 
-/// Operating systems and processors that the simulator is written for. On macOS nobody has tried it.
+/// Operating systems and processors that the simulator is written for. It is not tested on macOS.
 #[cfg(feature = "simulator")]
 const SIMULATOR_TARGETS: [[&str; 2]; 3] =
     [["linux", "x86_64"], ["linux", "aarch64"], ["macos", "aarch64"]];
@@ -196,7 +196,7 @@ fn build_for_simulator() -> bool {
         }
         Err(message) if is_set("ALRAO_REQUIRE_SIMULATOR") => {
             eprintln!(
-                "{message}\n\nALRAO_REQUIRE_SIMULATOR is set, and there is no simulator without a C++ compiler."
+                "{message}\n\nALRAO_REQUIRE_SIMULATOR is set, and the simulator cannot be built."
             );
             std::process::exit(1);
         }
@@ -220,7 +220,7 @@ fn simulator_library() -> Outcome<()> {
     let [system, architecture] = target;
     if !SIMULATOR_TARGETS.contains(&[&*system, &architecture]) {
         return Err(format!(
-            "it does not run on {system} on {architecture}: scripts/Containerfile has a system"
+            "it does not run on {system} on {architecture}; scripts/Containerfile describes a Linux container in which it does"
         ));
     }
     let compiler = cc::Build::new()

@@ -119,7 +119,7 @@ pub fn atlas(own: &Atlas) -> String {
         body,
         "<figure><div class=\"wide\">{picture}</div>\n<figcaption>Each dot is a kernel on its workload. Across: operations for each byte, the least of both. \
          Up: operations per second at the measured time, or else at the estimate. A dot far below the lines waits for something else: a launch, too few warps, integer instructions. \
-         Kernels that only move bytes have no operations, and no dot.</figcaption></figure>\n"
+         Kernels whose operations are not counted have no dot.</figcaption></figure>\n"
     );
     body += &contents(&families);
     for family in FAMILIES.iter().chain([&OTHERS]) {
@@ -135,7 +135,7 @@ pub fn atlas(own: &Atlas) -> String {
 fn entries<'a>(own: &Atlas<'a>) -> BTreeMap<&'static str, Vec<Entry<'a>>> {
     let rows: BTreeMap<&str, &Row> = own.rows.iter().map(|row| (&*row.kernel, row)).collect();
     let estimates: BTreeMap<&str, &KernelRow> =
-        own.estimates.iter().map(|row| (&*row.kernel, row)).collect();
+        own.estimates.iter().filter(is_estimated).map(|row| (&*row.kernel, row)).collect();
     let named: BTreeSet<&str> =
         kernels_of(own.gpu.arch).into_iter().chain(rows.keys().copied()).collect();
     let mut families: BTreeMap<&'static str, Vec<Entry>> = BTreeMap::new();
@@ -144,6 +144,11 @@ fn entries<'a>(own: &Atlas<'a>) -> BTreeMap<&'static str, Vec<Entry<'a>>> {
         families.entry(family_of(kernel)).or_default().push(Entry { kernel, row, estimate });
     }
     families
+}
+
+/// Whether a kernel's estimate is one of its whole work: those that measure peaks repeat a loop as often as an argument says.
+fn is_estimated(row: &&KernelRow) -> bool {
+    !row.kernel.starts_with("peak_")
 }
 
 /// The family of a kernel: the file that defines it.
@@ -253,14 +258,14 @@ fn row(gpu: &GpuModel, own: &Entry, is_measured: bool) -> String {
         whole(shared),
         occupancy.map_or_else(none, |own| format!("{:.0}%", 100.0 * own)),
         of_launch(|row| row.bytes).map_or_else(none, figures),
-        of_launch(|row| row.operations).map_or_else(none, figures),
+        of_launch(|row| row.operations).filter(|own| *own > 0.0).map_or_else(none, figures),
         own.estimate.map_or_else(none, |own| format!("{:.2}", own.estimate.us)),
         own.estimate.map_or_else(none, |own| own.estimate.limit.name().to_owned()),
         own.row.map_or_else(|| "no workload".to_owned(), |row| escape(&row.workload))
     )
 }
 
-/// A number with at least three figures.
+/// A number with three figures or more, of at most nine decimals.
 fn figures(number: f64) -> String {
     let before_point = if number > 0.0 { number.log10().floor() as i32 + 1 } else { 3 };
     format!("{number:.0$}", (3 - before_point).clamp(0, 9) as usize)

@@ -140,7 +140,7 @@ impl Way {
         cut: None,
     };
 
-    /// Which gradients are computed: the bias's from a gradient that is not rounded, in f32 or tf32.
+    /// Which gradients are computed; that of the bias only where dy is not rounded, in f32 and tf32.
     fn wanted_of(factors: Factors) -> [bool; 3] {
         [true, true, matches!(factors, Factors::F32 | Factors::Tf32)]
     }

@@ -240,7 +240,7 @@ mod tests {
         let case = broken("broken_read_past_end", Some(256), |index| index);
         assert_says(
             &case,
-            &["broken_read_past_end block", "broken.cu:7", "right behind the end", "`x`"],
+            &["broken_read_past_end block", "broken.cu:7", "just past the end", "`x`"],
         );
         let case = broken("broken_divergent_barrier", Some(100), |index| index);
         assert_says(&case, &["deadlock", "wait in __syncthreads at broken.cu:"]);

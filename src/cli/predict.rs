@@ -133,7 +133,7 @@ fn read(predictor: &Predictor, arguments: &Arguments) -> Result<Samples, Error> 
         (data, None) => predictor.read(data.as_deref().unwrap_or_default()),
     };
     samples.map_err(|error| match error {
-        // Here the data is no flag.
+        // Here DATA is an argument, not a flag.
         Error::Input { subject, message } => {
             Error::input(subject.strip_prefix("`data` ").unwrap_or(&subject), message)
         }

@@ -79,7 +79,7 @@ impl Dataset {
     /// learning.
     ///
     /// # Errors
-    /// [`Error::Input`] if all training samples are of one class, or have the same numbers as targets, or if all
+    /// [`Error::Input`] if there is one training sample, if all training samples are of one class, or have the same numbers as targets, or if all
     /// tokens of a text are the same.
     pub(crate) fn check_targets(&self) -> Result<()> {
         let arrays = match &self.content {
@@ -94,7 +94,7 @@ impl Dataset {
         };
         let message = match &arrays.train.targets {
             _ if arrays.train.len() == 1 => {
-                "has one training sample: to learn, a model needs at least two".into()
+                "leaves one training sample: to learn, a model needs at least two".into()
             }
             Targets::Classes(classes) if is_constant(classes, 1) => format!(
                 "all {} training samples are of {}; to learn, a model needs samples of at least two classes",
@@ -184,6 +184,6 @@ mod tests {
         }
         assert!(dataset(&[0, 0, 1], 2).check_targets().is_ok());
         let error = dataset(&[1], 2).check_targets().unwrap_err().to_string();
-        assert!(error.contains("has one training sample"), "{error}");
+        assert!(error.contains("leaves one training sample"), "{error}");
     }
 }

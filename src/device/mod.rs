@@ -137,14 +137,18 @@ impl Device {
                 Ok(cuda) => Ok(Device::gpu_with_threads(cuda, threads)),
                 Err(reason) => Ok(Device::Cpu(Rc::new(Cpu::new(threads)?.instead_of_cuda(reason)))),
             },
-            DeviceKind::Cuda(number) => match Cuda::open(number) {
-                Ok(cuda) => Ok(Device::gpu_with_threads(cuda, threads)),
-                Err(reason) => {
-                    let message = format!("{reason}; without it: `device` cpu");
-                    Err(Error::device(&kind.to_string(), message))
-                }
-            },
+            DeviceKind::Cuda(number) => Device::open_gpu(number, threads).map_err(|reason| {
+                Error::device(&kind.to_string(), format!("{reason}; without it: `device` cpu"))
+            }),
         }
+    }
+
+    /// A GPU, or the reason why it cannot be opened.
+    pub(crate) fn open_gpu(
+        number: usize,
+        threads: Option<usize>,
+    ) -> std::result::Result<Device, String> {
+        Cuda::open(number).map(|cuda| Device::gpu_with_threads(cuda, threads))
     }
 
     #[cfg(has_simulator)]
@@ -154,8 +158,8 @@ impl Device {
 
     #[cfg(not(has_simulator))]
     fn open_simulator(_: Option<usize>) -> Result<Device> {
-        let message = "this program was built without it: build it again with a C++ compiler, on Linux on x86-64 or aarch64, \
-                       which scripts/Containerfile has; or use `device` cpu";
+        let message = "this program was built without it: build it on Linux (x86-64 or aarch64) with a C++ compiler, for \
+                       example in the container of scripts/Containerfile; or use `device` cpu";
         Err(Error::device("simulator", message))
     }
 

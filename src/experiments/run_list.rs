@@ -134,11 +134,13 @@ impl RunSummary {
         if metrics.exists() {
             history.read(&metrics)?;
         }
-        // The best model's record knows its epoch where the last checkpoint is gone.
-        let checkpoints = [RunDirectory::last(path), RunDirectory::best(path)];
-        let checkpoint = checkpoints.iter().find(|own| own.exists());
-        let progress = checkpoint.map(|own| Checkpoint::read(own)).transpose()?;
-        let progress = progress.map(|own| own.record.progress);
+        let last = RunDirectory::last(path);
+        let checkpoint = match last.exists() {
+            true => Some(Checkpoint::read(&last)?),
+            // The best one tells its epoch, too.
+            false => Checkpoint::read(&RunDirectory::best(path)).ok(),
+        };
+        let progress = checkpoint.map(|own| own.record.progress);
         let best_epoch = progress.as_ref().and_then(|own| own.best_epoch);
         let best = history.epochs().iter().find(|own| Some(own.epoch) == best_epoch);
         let test = history.test();

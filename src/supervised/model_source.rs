@@ -21,7 +21,7 @@ pub(super) struct ModelSource {
     /// The place of the data.
     pub data: String,
     run: Option<PathBuf>,
-    /// The fingerprint of the run's data.
+    /// The fingerprint of the run's data; `None` for a checkpoint without its run.
     fingerprint: Option<String>,
     /// Whether the data is not the run's own.
     is_other: bool,

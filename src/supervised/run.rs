@@ -181,8 +181,8 @@ pub(super) fn check_same_data(
 }
 
 /// Finds a run's data. A relative path is relative to the folder in which the run was started, which is not stored. So
-/// it is tried from the current folder, then from each folder around the run, innermost first. The run itself may be named
-/// like its data.
+/// it is tried from the current folder, then from each folder around the run, innermost first. The run directory itself is
+/// skipped, since it may have its data's name.
 ///
 /// # Errors
 /// Where it is in none of them.

@@ -31,5 +31,21 @@ pub fn measure(_: &KernelFile, _: &[usize], _: &Device) -> Result<Measured> {
     Device::open(DeviceKind::Simulator).map(|_| Measured::default())
 }
 
+/// Fails, as [`run`] does.
+///
+/// # Errors
+/// The reason why there is no simulator.
+pub fn check_measured(_: &KernelFile, _: &[usize]) -> Result<()> {
+    open_gpu().map(drop)
+}
+
+/// Fails, as [`run`] does.
+///
+/// # Errors
+/// The reason why there is no simulator.
+pub fn open_gpu() -> Result<Device> {
+    Device::open(DeviceKind::Simulator)
+}
+
 /// Does nothing.
 pub fn limit_resources() {}

@@ -47,7 +47,8 @@ pub fn run(file: &KernelFile, program: &Path) -> Result<Report> {
     }
 }
 
-/// Whether a block did not end. If the shapes together take too long, the other program would take longer.
+/// Whether a block did not end. Where all shapes together take too long, the failure has no shape, and the unoptimised build would take even
+/// longer.
 fn is_endless(report: &Report) -> bool {
     let is_of_block =
         |failure: &Failure| failure.fault == Fault::Endless && !failure.shape.is_empty();

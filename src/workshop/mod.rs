@@ -38,7 +38,7 @@ mod translation;
 mod trial;
 
 #[cfg(not(has_simulator))]
-pub use absent::{limit_resources, measure, run, try_out};
+pub use absent::{check_measured, limit_resources, measure, open_gpu, run, try_out};
 #[cfg(has_simulator)]
 pub use child::{limit_resources, run};
 pub use column::Column;
@@ -47,8 +47,8 @@ pub use exercises::{Course, EXERCISES, Exercise};
 pub use factors::Factors;
 pub use ladder::{LADDERS, Ladder, Versions};
 #[cfg(has_simulator)]
-pub use measure::measure;
-pub use nvcc::{NvccKernel, compile_with_nvcc};
+pub use measure::{check_measured, measure, open_gpu};
+pub use nvcc::{NvccKernel, compile_with_nvcc, has_nvcc};
 pub use reference::{Array, Problem, Reference, Value};
 pub use references::{REFERENCES, reference};
 pub use report::{

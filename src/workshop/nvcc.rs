@@ -1,4 +1,4 @@
-//! What nvcc makes of a kernel file: its registers and shared memory.
+//! Kernel files compiled by nvcc: registers and shared memory, and PTX.
 
 use std::env;
 use std::ffi::CString;
@@ -34,31 +34,81 @@ pub fn compile_with_nvcc(file: &KernelFile) -> Result<Option<Vec<NvccKernel>>> {
 /// A file as PTX.
 pub(super) struct Ptx {
     pub text: CString,
-    /// The name of each kernel, and its symbol in the text.
-    pub symbols: Vec<(String, String)>,
+    pub kernels: Vec<PtxKernel>,
 }
 
-/// Compiles a file with nvcc to PTX for a compute capability, such as 90; `None` as for [`compile_with_nvcc`].
+/// A kernel in PTX.
+#[derive(Debug, PartialEq)]
+pub(super) struct PtxKernel {
+    /// Its name in the source.
+    pub name: String,
+    pub symbol: String,
+    /// The bytes of each parameter.
+    pub parameters: Vec<usize>,
+}
+
+/// Whether nvcc is at hand, in `NVCC`, `CUDA_HOME`, on the path or in `/usr/local/cuda`.
+///
+/// # Errors
+/// [`Error::Input`] if `NVCC` is no file.
+pub fn has_nvcc() -> Result<bool> {
+    Ok(find()?.is_some())
+}
+
+/// Compiles a file with nvcc to PTX for a compute capability, such as 90, or for the newest before it that nvcc knows; `None` as for
+/// [`compile_with_nvcc`].
 ///
 /// # Errors
 /// As [`compile_with_nvcc`].
 pub(super) fn compile_to_ptx(file: &KernelFile, compute_capability: u32) -> Result<Option<Ptx>> {
-    let architecture = format!("-arch=compute_{compute_capability}");
+    let Some(nvcc) = find()? else { return Ok(None) };
+    let architecture = newest_known(&nvcc, compute_capability).unwrap_or(compute_capability);
+    let architecture = format!("-arch=compute_{architecture}");
     let Some(compiled) = compile(file, &["-ptx", &architecture])? else { return Ok(None) };
-    let symbols = symbols(&String::from_utf8_lossy(&compiled.code));
+    let kernels = ptx_kernels(&String::from_utf8_lossy(&compiled.code));
     let text = CString::new(compiled.code)
         .map_err(|_| Error::file(&file.path, "nvcc's PTX has a zero byte"))?;
-    Ok(Some(Ptx { text, symbols }))
+    Ok(Some(Ptx { text, kernels }))
 }
 
-/// The kernels of PTX: names, and symbols, which stand behind `.entry`.
-fn symbols(ptx: &str) -> Vec<(String, String)> {
-    let entries = ptx.lines().filter_map(|line| line.split_once(".entry "));
-    let symbols = entries.map(|(_, rest)| rest.split('(').next().unwrap_or_default().trim());
-    symbols.map(|symbol| (plain(symbol), symbol.to_owned())).collect()
+/// The largest of nvcc's architectures that is at most `compute_capability`.
+fn newest_known(nvcc: &Path, compute_capability: u32) -> Option<u32> {
+    let output = Command::new(nvcc).arg("--list-gpu-arch").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let known = text.lines().filter_map(|line| line.trim().strip_prefix("compute_")?.parse().ok());
+    known.filter(|own| *own <= compute_capability).max()
 }
 
-/// What nvcc wrote.
+/// The kernels of PTX: each begins with `.entry` and its symbol, and has a line for each parameter.
+fn ptx_kernels(ptx: &str) -> Vec<PtxKernel> {
+    let kernel = |entry: &str| {
+        let (symbol, rest) = entry.split_once('(')?;
+        let parameters = rest.split(')').next()?.lines();
+        let parameters = parameters.filter(|line| line.contains(".param ")).map(parameter_bytes);
+        let symbol = symbol.trim().to_owned();
+        Some(PtxKernel { name: plain(&symbol), symbol, parameters: parameters.collect() })
+    };
+    ptx.split(".entry ").skip(1).filter_map(kernel).collect()
+}
+
+/// The bytes of a parameter: `.param .u64 name` has 8, `.param .align 8 .b8 name[24]` has 24.
+fn parameter_bytes(line: &str) -> usize {
+    let number = |text: &str| {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
+    };
+    match line.split_once('[') {
+        Some((_, extent)) => number(extent),
+        None => {
+            let types = line
+                .split_whitespace()
+                .filter_map(|word| word.strip_prefix(['.'])?.strip_prefix(['u', 's', 'b', 'f']));
+            types.map(number).max().unwrap_or(0) / 8
+        }
+    }
+}
+
+/// nvcc's output.
 struct Compiled {
     code: Vec<u8>,
     report: String,
@@ -131,7 +181,8 @@ fn kernels(report: &str) -> Vec<NvccKernel> {
 
 /// The name of a function from its symbol: `_Z3addPKf` is `add`.
 fn plain(symbol: &str) -> String {
-    let Some(rest) = symbol.strip_prefix("_Z") else { return symbol.into() };
+    let rest = symbol.strip_prefix("_ZL").or_else(|| symbol.strip_prefix("_Z"));
+    let Some(rest) = rest else { return symbol.into() };
     let digits = rest.chars().take_while(char::is_ascii_digit).count();
     let length = rest[..digits].parse().unwrap_or(0);
     rest.get(digits..digits + length).unwrap_or(symbol).into()
@@ -154,10 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn ptx_has_a_symbol_for_each_kernel() {
-        let ptx =
-            ".visible .entry _Z6add_upPKfPf(\n.param .u64 a\n)\n.entry add_parts()\n// .func f\n";
-        let own = |name: &str, symbol: &str| (name.to_owned(), symbol.to_owned());
-        assert_eq!(symbols(ptx), [own("add_up", "_Z6add_upPKfPf"), own("add_parts", "add_parts")]);
+    fn ptx_tells_the_symbols_and_the_bytes_of_parameters() {
+        let ptx = ".visible .entry _Z6add_upPKfS0_7Numbers(\n\t.param .u64 .ptr .align 1 a,\n\t.param .f32 b,\n\
+            \t.param .align 8 .b8 c[24]\n)\n.maxntid 128\n{\n\tld.param.u64 %rd1, [a];\n}\n.entry _ZL9add_partsv()\n{\n}\n";
+        let own = |name: &str, symbol: &str, parameters: &[usize]| PtxKernel {
+            name: name.into(),
+            symbol: symbol.into(),
+            parameters: parameters.to_vec(),
+        };
+        let expected = [
+            own("add_up", "_Z6add_upPKfS0_7Numbers", &[8, 4, 24]),
+            own("add_parts", "_ZL9add_partsv", &[]),
+        ];
+        assert_eq!(ptx_kernels(ptx), expected);
     }
 }

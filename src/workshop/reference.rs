@@ -28,7 +28,7 @@ impl Reference {
         self.shapes.iter().map(|shape| shape.to_vec()).collect()
     }
 
-    /// Checks that a shape has all extents, none of which is 0.
+    /// Checks that a shape has the reference's number of extents, each at least 1.
     ///
     /// # Errors
     /// A message that names the extents.

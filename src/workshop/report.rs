@@ -29,12 +29,12 @@ pub struct Measured {
     pub gpu: String,
     /// The shape, in words.
     pub shape: String,
-    /// Microseconds of all launches, one behind the other.
+    /// Microseconds of all launches, one after another.
     pub us: f64,
 }
 
 impl Measured {
-    /// The GPU and the shape.
+    /// The GPU and the shape, as the end of a sentence.
     pub fn in_words(&self) -> String {
         format!("{}, for {}.", self.gpu, self.shape)
     }
@@ -74,7 +74,7 @@ pub enum Fault {
 
 impl Fault {
     /// Parts of the simulator's messages, and what they tell.
-    const SIGNS: [(&str, Fault); 16] = [
+    const SIGNS: [(&str, Fault); 17] = [
         ("race: ", Fault::Race),
         ("reads unwritten memory", Fault::Unwritten),
         ("deadlock: ", Fault::Deadlock),
@@ -86,10 +86,11 @@ impl Fault {
         ("not a multiple of", Fault::Misaligned),
         ("illegal access", Fault::OutOfBounds),
         (" bytes past the end", Fault::OutOfBounds),
-        ("right behind the end", Fault::OutOfBounds),
+        ("just past the end", Fault::OutOfBounds),
         (" bytes before the start", Fault::OutOfBounds),
         ("of an array of", Fault::OutOfBounds),
         ("of the shared array", Fault::OutOfBounds),
+        ("of dynamic shared memory", Fault::OutOfBounds),
         ("launched with", Fault::Launch),
     ];
 
@@ -138,7 +139,10 @@ impl Fault {
                 "Another order of threads gave other bits. No order is promised: an addition of floats by atomics, or the result \
                  of an unordered access, differs from run to run."
             }
-            Fault::Trapped => "The kernel ended itself.",
+            Fault::Trapped => {
+                "The kernel was stopped by what the message says: an assertion, a trap, a division by zero, too many local variables, or something \
+                 that a GPU does not take."
+            }
             Fault::Crash => {
                 "The kernels run in a process of their own, and something in the file has ended it: a function that ends a program, too much \
                  memory, or a wild address."

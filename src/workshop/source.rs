@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 /// The sign before each line of the header, which is TOML.
 const MARK: &str = "//@";
 
+/// The largest product of a shape's extents. The simulator would take minutes for more.
+const LARGEST: usize = 1 << 25;
+
 /// A kernel file with its header.
 #[derive(Clone, Debug)]
 pub struct KernelFile {
@@ -169,6 +172,8 @@ impl KernelFile {
     /// # Errors
     /// As [`KernelFile::read`].
     pub fn parse(path: &Path, text: String) -> Result<KernelFile> {
+        // Some editors put a byte order mark before the text.
+        let text = text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text);
         let failed = |message: String| Error::file(path, message);
         let toml = toml(&text).map_err(failed)?;
         let line_at = |at: usize| toml[..at].matches('\n').count() + 1;
@@ -266,6 +271,11 @@ impl Header {
             reference
                 .check_shape(shape)
                 .map_err(|message| Wrong::at(given, format!("`shapes` {message}")))?;
+            let product = shape.iter().try_fold(1, |all: usize, own| all.checked_mul(*own));
+            if product.is_none_or(|product| product > LARGEST) {
+                let message = format!("`shapes` has {shape:?}, too large for the simulator");
+                return Err(Wrong::at(given, message));
+            }
         }
         Ok(shapes.clone())
     }
@@ -350,6 +360,7 @@ mod tests {
             parsed("// Adds.\n//@ computes = \"vector_add\"\n//@ block = 64\n//@ tile = 256\n")
                 .unwrap();
         assert_eq!(file.reference.name, "vector_add");
+        assert!(parsed(&format!("\u{feff}{}", file.text)).is_ok());
         assert_eq!(file.launches[0].block, [64, 1, 1]);
         assert_eq!(file.launches[0].blocks([1000, 1, 1]), [4, 1, 1]);
         assert_eq!(file.shapes, file.reference.usual_shapes());
@@ -385,6 +396,10 @@ mod tests {
             (
                 &format!("{head}//@ block = 32\n//@ shapes = [[1, 2]]"),
                 "line 3: `shapes` has [1, 2]: give the extents [n]",
+            ),
+            (
+                &format!("{head}//@ block = 32\n//@ shapes = [[4000000000]]"),
+                "line 3: `shapes` has [4000000000], too large for the simulator",
             ),
             (&format!("{head}//@ block = 32\n//@ shapes = []"), "line 3: `shapes` is empty"),
             (

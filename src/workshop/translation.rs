@@ -1,32 +1,12 @@
 //! CUDA C++ as a student writes it, turned into what `cuda_on_host.h` reads: `__global__` and `__shared__` become its macros.
 //! Lines keep their numbers.
 
+mod host;
+
 use std::fmt::Write;
 
 /// The most threads of a block of a kernel without `__launch_bounds__`.
 const MOST_THREADS: &str = "1024";
-
-/// Functions of C's library that only a host has, besides those that end a program.
-const HOST_FUNCTIONS: [&str; 18] = [
-    "system",
-    "popen",
-    "fork",
-    "getenv",
-    "fopen",
-    "fprintf",
-    "fputs",
-    "puts",
-    "putchar",
-    "scanf",
-    "getchar",
-    "rand",
-    "srand",
-    "time",
-    "sleep",
-    "usleep",
-    "cudaMalloc",
-    "cudaMemcpy",
-];
 
 const FORM_OF_A_KERNEL: &str = "a kernel is written `__global__ void name(parameters)`";
 
@@ -84,6 +64,10 @@ impl<'a> Translation<'a> {
         match self.tokens[start].text {
             "__global__" => self.kernel(start),
             "__shared__" => self.shared(start),
+            "__device__" | "__managed__" if self.depth == 0 && self.is_variable(start) => {
+                let message = "accesses to a variable of all threads are not checked: let the kernel take an array in its place";
+                Err(self.refused(start, message))
+            }
             "extern" | "static" | "volatile" | "template" => match self.declares(start) {
                 Some("__global__") if self.tokens[start].text == "template" => {
                     let message =
@@ -101,44 +85,15 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// What is to be said of a word or sign that no kernel can use; `None` for all others.
-    fn only_on_a_host(&self, place: usize) -> Option<String> {
-        let is_sign = |place: usize| self.tokens.get(place).is_some_and(|own| own.text == "<");
-        if (place..place + 3).all(is_sign) {
-            let message = "<<<..>>>: the program launches the kernels, as the header says: `block`, and `tile` or `grid`";
-            return Some(message.into());
-        }
-        let Token { kind: Kind::Word, text, .. } = self.tokens[place] else { return None };
-        let is_called =
-            self.tokens.get(self.after_space(place + 1)).is_some_and(|own| own.text == "(");
-        let before = place.checked_sub(1).map_or("", |before| self.tokens[before].text);
-        let is_own = is_called && !matches!(before, "." | ">");
-        match text {
-            "throw" | "try" | "catch" => Some(format!(
-                "{text}: a kernel has no exceptions; assert(..) and __trap() stop its launch"
-            )),
-            "exit" | "_exit" | "quick_exit" | "abort" | "terminate" if is_own => Some(format!(
-                "{text}: a kernel cannot end the program; a thread ends by return, and assert(..) and __trap() stop the launch"
-            )),
-            "main" if is_own => Some(
-                "main: leave it out; the program fills the arrays, launches the kernels and checks the results".into(),
-            ),
-            "cout" | "cerr" => Some(format!("{text}: a kernel prints by printf")),
-            _ if is_own && HOST_FUNCTIONS.contains(&text) && !self.defines(text) => {
-                Some(format!("{text}: only a host has this function, no kernel"))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether the file has a function of this name: behind a type stands the name.
-    fn defines(&self, name: &str) -> bool {
-        let code: Vec<&Token> = self.tokens.iter().filter(|own| own.kind != Kind::Other).collect();
-        code.windows(3).any(|own| {
-            let is_type =
-                own[0].kind == Kind::Word && !matches!(own[0].text, "return" | "else" | "do");
-            is_type && own[1].text == name && own[2].text == "("
-        })
+    /// Whether a declaration that begins here is that of a variable which can change.
+    fn is_variable(&self, start: usize) -> bool {
+        let ahead = || self.tokens[start..].iter().filter(|token| token.kind != Kind::Other);
+        let end = ahead().find(|token| matches!(token.text, "(" | "{" | ";" | "=" | "["));
+        let words = ahead().take_while(|token| token.kind == Kind::Word || token.text == "*");
+        let is_constant = words
+            .map(|token| token.text)
+            .any(|text| matches!(text, "const" | "constexpr" | "struct" | "class"));
+        end.is_some_and(|token| matches!(token.text, ";" | "=" | "[")) && !is_constant
     }
 
     fn copy(&mut self) -> Result<(), Untranslatable> {
@@ -464,27 +419,19 @@ mod tests {
             "a kernel is written `__global__ void name(parameters)`"
         );
         assert!(refused("void f() { __shared__ float a[2").1.contains("no ] to this ["));
-        for (source, word) in [
-            ("void f() {\n std::exit (1); }", "exit: a kernel cannot end"),
-            ("void f() {\n abort(); }", "abort: a kernel cannot end"),
-            ("void f() {\n throw 1; }", "throw: a kernel has no exceptions"),
-            ("void f() {\n system(\"ls\"); }", "system: only a host"),
-            ("void f() {\n int x = rand (); }", "rand: only a host"),
-            ("void f() {\n std::cout << 1; }", "cout: a kernel prints by printf"),
-            ("\nint main() {}", "main: leave it out"),
-            ("void f() {\n add<<<1, 32>>>(x); }", "<<<..>>>: the program launches"),
-            ("\n__global__ int f() {}", "a kernel is written `__global__ void"),
-            ("\n__global__ f() {}", "a kernel is written `__global__ void"),
+        for text in [
+            "__device__ float sum;",
+            "__device__ int counts[4] = {};",
+            "static __device__ int n = 0;",
         ] {
-            let (line, message) = refused(source);
-            assert!(line == 2 && message.starts_with(word), "{line}: {message}");
+            assert!(refused(text).1.contains("are not checked"), "{text}");
         }
-        for source in [
-            "int exit = 1; // throw",
-            "void f() { door.exit(); ways->exit(); }",
-            "int x = 1 << 2 << 3; float time(int n); void f() { time(3); int rand = 2; main = rand; }",
+        for text in [
+            "__device__ float f(int n);",
+            "__device__ const float x[2] = {1, 2};",
+            "__device__ inline int g() { return 1; }",
         ] {
-            assert_eq!(super::translate(source).unwrap(), source);
+            assert_eq!(translate(text).unwrap(), text);
         }
     }
 

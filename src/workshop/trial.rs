@@ -11,7 +11,7 @@ use super::sample::counts;
 use super::source::KernelFile;
 use super::tolerance::Tolerance;
 use crate::device::simulator::{Guard, Library, Order, SimulatorOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::{DType, Device};
 
@@ -59,7 +59,7 @@ fn ways(library: &'static Library) -> [Way; 4] {
 /// # Errors
 /// If the library cannot be loaded, the simulator cannot be started, or the launches do not fit the kernels.
 pub fn run(file: &KernelFile, library: &Path) -> Result<Report> {
-    let library = Library::load(library)?;
+    let library = Library::load(library).map_err(|error| unresolved(file, error))?;
     check(file, library)?;
     let mut report = Report::default();
     for shape in &file.shapes {
@@ -80,6 +80,20 @@ pub fn run(file: &KernelFile, library: &Path) -> Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// The error of a library that could not be loaded, in the words of its file.
+fn unresolved(file: &KernelFile, error: Error) -> Error {
+    let text = error.to_string();
+    let Some((_, symbol)) = text.split_once("undefined symbol: ") else { return error };
+    let name = match symbol.trim() {
+        "_Znwm" | "_Znam" => "new",
+        "_ZdlPv" | "_ZdlPvm" | "_ZdaPv" => "delete",
+        other => other,
+    };
+    let message =
+        format!("calls a function of the host's C++ library, which no kernel can here: {name}");
+    Error::file(&file.path, message)
 }
 
 /// The bits of each result's elements.
@@ -155,18 +169,29 @@ fn run_way(
             results.push(own);
         }
     }
-    let array_bytes =
-        tensors.iter().flatten().map(|own| own.shape().elements() * own.dtype().size());
     let counts = Counts {
         launches: launches.len() as u64,
         blocks,
         barriers: gpu.passed_barriers(),
         operations: problem.operations,
         factors: file.factors,
-        array_bytes: array_bytes.sum::<usize>() as u64,
+        array_bytes: array_bytes(problem),
         ..counts(&file.name(), gpu)
     };
     Ok((results, counts))
+}
+
+/// The least bytes that a launch reads and writes: those of each array, and of one that it changes twice.
+fn array_bytes(problem: &Problem) -> u64 {
+    let of_array = |array: &Array| {
+        let is_changed = array.initial.is_some() && array.expected.is_some();
+        (array.len() * array.dtype.size() * if is_changed { 2 } else { 1 }) as u64
+    };
+    let arrays = problem.arguments.iter().filter_map(|(_, value)| match value {
+        Value::Array(array) => Some(of_array(array)),
+        Value::Int(_) | Value::Float(_) => None,
+    });
+    arrays.sum()
 }
 
 /// A message of the simulator without the names of the device and of the lines where kernels begin, which are part of every place.
@@ -178,11 +203,11 @@ fn cleaned(message: &str, library: &Library) -> String {
     places.fold(message, |message, place| message.replace(&format!(", inlined in {place}"), ""))
 }
 
-pub(super) fn tensors(device: &Device, problem: &Problem) -> Vec<Option<Tensor>> {
+fn tensors(device: &Device, problem: &Problem) -> Vec<Option<Tensor>> {
     problem.arguments.iter().map(|(_, value)| tensor(device, value)).collect()
 }
 
-fn tensor(device: &Device, value: &Value) -> Option<Tensor> {
+pub(super) fn tensor(device: &Device, value: &Value) -> Option<Tensor> {
     let Value::Array(array) = value else { return None };
     Some(match &array.initial {
         Some(values) => Tensor::from_f64s(device, &array.shape[..], array.dtype, values),

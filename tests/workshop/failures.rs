@@ -77,7 +77,11 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
     write("host.cu", "#include <cstdlib>\nint main() { f<<<1, 32>>>(); }\n");
     refused(folder, &run("host.cu"), "host.cu: line 4: main: leave it out");
     write("calls.cu", "__global__ void f(float* out) {\n    system(\"ls\");\n}\n");
-    refused(folder, &run("calls.cu"), "calls.cu: line 4: system: only a host");
+    refused(
+        folder,
+        &run("calls.cu"),
+        "calls.cu: line 4: system: this function runs on the host only",
+    );
     refused(folder, &run("nosuch.cu"), "nosuch.cu");
     refused(
         folder,
@@ -89,7 +93,11 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
     refused(folder, &measured, "--measure: has [10, 2]: give the extents [classifiers]");
     refused(folder, &["workshop", "hint", "99"], "is no exercise");
     refused(folder, &["workshop", "check", "99"], "99: is not named as an exercise");
-    refused(folder, &["workshop", "check", "3"], "exercises/03_rows_and_columns.cu");
+    refused(
+        folder,
+        &["workshop", "check", "3"],
+        "03_rows_and_columns.cu: is not there; `alrao workshop next 03`",
+    );
     let without = Command::new(program())
         .current_dir(folder)
         .args(run("missing.cu"))

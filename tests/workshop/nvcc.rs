@@ -56,7 +56,7 @@ fn nvcc_compiles_the_solutions_of_all_exercises() {
     assert!(message.starts_with("wrong.cu: nvcc refuses it:\nwrong.cu(3): error"), "{message}");
 }
 
-/// Its name keeps it out of the tests of the engine's own kernels on a GPU.
+/// Its name has no `gpu`, so that tools/ptx-driver/run.sh does not count it among the tests of the engine's kernels.
 #[test]
 fn kernel_files_run_on_cuda_as_in_the_simulator() {
     let Some(device) = gpu() else { return };
@@ -79,6 +79,21 @@ fn kernel_files_run_on_cuda_as_in_the_simulator() {
     let file = KernelFile::parse(Path::new("wrong.cu"), wrong.into()).unwrap();
     let message = measure(&file, &[100], &device).unwrap_err().to_string();
     assert!(message.starts_with("wrong.cu: on the GPU: 100 of 100 elements of out"), "{message}");
+    // A GPU's memory still holds the right results, from which this kernel leaves out the last.
+    let right = wrong.replace("= x[i]", "= x[n - 1 - i]");
+    for (text, is_right) in [(right.clone(), true), (right.replace("i < n", "i < n - 1"), false)] {
+        let file = KernelFile::parse(Path::new("other.cu"), text).unwrap();
+        let own = measure(&file, &[100], &device).map_err(|error| error.to_string());
+        let is_told = |error: &String| error.contains("out[99] was never written");
+        assert!(own.as_ref().map_or_else(is_told, |_| is_right), "{own:?}");
+    }
+    let changed = "#ifdef __CUDACC__\n#define MORE , int\n#else\n#define MORE\n#endif\n";
+    let text = right.replace("__global__", &format!("{changed}__global__"));
+    let more = KernelFile::parse(Path::new("more.cu"), text.replace("int n)", "int n MORE)"));
+    let message = measure(&more.unwrap(), &[100], &device).unwrap_err().to_string();
+    assert!(message.contains("[8, 8, 4, 4] bytes for nvcc, and [8, 8, 4]"), "{message}");
+    let message = measure(&file, &[1 << 40], &device).unwrap_err().to_string();
+    assert!(message.contains("too large for the reference"), "{message}");
     let message = measure(&file, &[100, 2], &device).unwrap_err().to_string();
     assert!(message.contains("give the extents [n]"), "{message}");
 }

@@ -43,7 +43,7 @@ pub(super) struct Next {
     after_help = "Examples:\n  alrao workshop check exercises/01_one_thread_one_element.cu\n  alrao workshop check 1"
 )]
 pub(super) struct Check {
-    /// The file, named as the exercise; or an exercise's number or name, for its file in the folder
+    /// The file, named as the exercise; or an exercise's number or name, for its file in --folder
     #[arg(value_name = "FILE.cu|EXERCISE")]
     file: PathBuf,
     #[command(flatten)]
@@ -100,6 +100,11 @@ pub(super) fn next(arguments: &Next) -> anyhow::Result<Ending> {
 
 pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
     let (exercise, path) = exercise_at(arguments)?;
+    if !path.exists() {
+        let message =
+            format!("is not there; `alrao workshop next {}` writes it", &exercise.name[..2]);
+        return Err(Error::file(&path, message).into());
+    }
     let file = KernelFile::read(&path)?;
     exercise.check_header(&file)?;
     let report = run_file(&file, &env::current_exe()?)?;
@@ -128,7 +133,8 @@ pub(super) fn check(arguments: &Check) -> anyhow::Result<Ending> {
 /// The exercise that is checked, and its file.
 fn exercise_at(Check { file, folder }: &Check) -> Result<(&'static Exercise, PathBuf), Error> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    if let Some(exercise) = EXERCISES.iter().find(|own| own.name == stem && file.is_file()) {
+    let by_name = EXERCISES.iter().find(|own| own.name == stem);
+    if let Some(exercise) = by_name.filter(|_| file.extension().is_some()) {
         return Ok((exercise, file.clone()));
     }
     match Exercise::named(&file.to_string_lossy()) {

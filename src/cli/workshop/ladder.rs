@@ -26,7 +26,7 @@ use alrao::workshop::{
 /// Run a kernel's versions from naive to fast, and compare their counts; without a name, list them
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder matmul --html matmul\n  alrao workshop ladder update --copy .\n  \
+    after_help = "Examples:\n  alrao workshop ladder\n  alrao workshop ladder matmul\n  alrao workshop ladder matmul --html matmul\n  alrao workshop ladder matmul --measure 1024,1024,1024\n  alrao workshop ladder update --copy .\n  \
     alrao workshop ladder ./update\n\nEach number that a version's idea is about is marked with *. busy is an estimate: the time for which the \
     work keeps a full GPU busy. Registers, shared memory and occupancy are nvcc's; without nvcc in NVCC, CUDA_HOME, PATH or /usr/local/cuda, pinned figures \
     are shown."
@@ -66,8 +66,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let pages =
         arguments.html.as_deref().map(|folder| Pages::new(folder, &ladder, arguments.force));
     let pages = pages.transpose()?;
-    // A ladder has a version.
-    let device = arguments.measurement.device(ladder.files[0].reference)?;
+    // There is at least one file.
+    let device = arguments.measurement.device(&ladder.files[0])?;
     let mut reports = Vec::new();
     // nvcc works on the next file while the simulator has one.
     let compiled = thread::scope(|scope| {
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     {
         // A file that nvcc or the GPU refuses has its counts all the same.
         let resources = or_noted(resources).flatten();
-        if let Some(device) = &device {
+        if let Some(device) = device.as_ref().filter(|device| device.check().is_ok()) {
             report.measured = or_noted(arguments.measurement.of(file, device));
         }
         rungs.push(LadderRung { file: file.clone(), report, counts, resources });
@@ -103,7 +103,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     if let Some(pages) = pages {
         pages.write(&ladder, &rungs, gpu, quiet)?;
     }
-    Ok(Ending::Done)
+    let is_measured = rungs.iter().all(|rung| rung.report.measured.is_some());
+    Ok(if device.is_none() || is_measured { Ending::Done } else { Ending::Faulty })
 }
 
 fn or_noted<T>(own: Result<T, Error>) -> Option<T> {
@@ -171,7 +172,7 @@ fn shown(ladder: &Versions, rungs: &[LadderRung], gpu: &GpuModel) -> String {
     // A column that is the same in all versions says nothing.
     let differs = |column: &Column| {
         let numbers: Vec<f64> = rungs.iter().map(|own| column.of(&own.counts)).collect();
-        numbers.iter().any(|own| *own != numbers[0])
+        rungs.len() == 1 || numbers.iter().any(|own| *own != numbers[0])
     };
     let columns: Vec<Column> = Column::ALL.into_iter().filter(differs).collect();
     let head = |column: &Column| match column {
@@ -213,7 +214,7 @@ fn shown(ladder: &Versions, rungs: &[LadderRung], gpu: &GpuModel) -> String {
         format!("measured: on {} A launch waits for the one before.\n", own.in_words())
     });
     format!(
-        "{}: {}; counted for {shape}\n{}\n* what the version's idea is about. sectors, wavefronts: for each request of a warp to device and \
+        "{}: {}; counted for {shape}\n{}\n* what the version's idea is about. Columns that are the same in all versions are left out. sectors, wavefronts: for each request of a warp to device and \
          shared memory.\nbytes: between SMs and device memory. registers of a thread, shared bytes of a block, and occupancy,\nthe share of an \
          SM's warps that fit: {from}.\nbusy: an estimate of the time for which a full {} is busy, and the limit that binds; launches and \
          latency\nare left out.\n{measured}",

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
+use alrao::Device;
 use alrao::argument::whole;
 use alrao::error::Error;
-use alrao::workshop::{KernelFile, Measured, Reference, measure};
-use alrao::{Device, DeviceKind};
+use alrao::workshop::{KernelFile, Measured, check_measured, has_nvcc, measure, open_gpu};
 
 /// A measurement on a GPU.
 #[derive(Args)]
@@ -19,25 +19,23 @@ impl Measurement {
     /// The GPU, if a measurement is asked for.
     ///
     /// # Errors
-    /// If there is none, or the shape is none of what is computed.
-    pub fn device(&self, reference: &Reference) -> Result<Option<Device>, Error> {
+    /// If there is no GPU or no nvcc, or the shape does not fit what the file computes.
+    pub fn device(&self, file: &KernelFile) -> Result<Option<Device>, Error> {
         if self.measure.is_empty() {
             return Ok(None);
         }
-        let wrong = |message| Error::field("measure", message);
-        reference.check_shape(&self.measure).map_err(wrong)?;
-        match Device::open(DeviceKind::Cuda(0)) {
-            Ok(device) => Ok(Some(device)),
-            Err(Error::Device { message, .. }) => {
-                // The advice is for training.
-                let reason = message.split("; without it").next().unwrap_or_default();
-                Err(wrong(format!("needs a GPU: {reason}")))
-            }
-            Err(other) => Err(other),
+        check_measured(file, &self.measure)?;
+        let device = open_gpu()?;
+        match has_nvcc()? {
+            true => Ok(Some(device)),
+            false => Err(Error::field("measure", "needs nvcc; give its path in NVCC")),
         }
     }
 
     /// Measures a file.
+    ///
+    /// # Errors
+    /// As [`measure`].
     pub fn of(&self, file: &KernelFile, device: &Device) -> Result<Measured, Error> {
         measure(file, &self.measure, device)
     }

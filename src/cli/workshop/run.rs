@@ -11,6 +11,7 @@ use crate::cli::class_tables::table;
 use crate::cli::estimates::gpu_model;
 use crate::cli::failure::Ending;
 use crate::cli::messages;
+use alrao::Device;
 use alrao::bench::estimate::gpus::GpuModel;
 use alrao::error::Error;
 use alrao::workshop::page::kernel_page;
@@ -22,7 +23,7 @@ use alrao::workshop::{
 /// Compile a kernel file, run it under all checks, compare it with its reference, and count its memory traffic
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  alrao workshop run transpose.cu\n  alrao workshop run transpose.cu --html transpose.html"
+    after_help = "Examples:\n  alrao workshop run transpose.cu\n  alrao workshop run transpose.cu --html transpose.html\n  alrao workshop run transpose.cu --measure 4096,4096"
 )]
 pub(super) struct Arguments {
     /// CUDA C++ with a header
@@ -71,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     let Page { html, force } = &arguments.page;
     let html = html.as_ref().map(|path| (path, new_file("html", path, &[&arguments.file], *force)));
     let html = html.map(|(path, file)| file.map(|file| (path, file))).transpose()?;
-    let (file, mut report) = match checked(arguments) {
+    let (file, mut report, device) = match checked(arguments) {
         Ok(checked) => checked,
         Err(error) => {
             if let (Error::Input { message, .. }, true) = (&error, arguments.json) {
@@ -81,13 +82,8 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
             return Err(error.into());
         }
     };
-    let device = match &report.failure {
-        None => arguments.measurement.device(file.reference),
-        Some(_) => Ok(None),
-    };
-    let measured = device.and_then(|device| {
-        device.map(|device| arguments.measurement.of(&file, &device)).transpose()
-    });
+    let device = device.filter(|_| report.failure.is_none());
+    let measured = device.map(|device| arguments.measurement.of(&file, &device)).transpose();
     report.measured = measured.as_ref().ok().cloned().flatten();
     let text = match arguments.json {
         // The addresses are for pictures.
@@ -105,12 +101,13 @@ pub(super) fn run(arguments: &Arguments, quiet: bool) -> anyhow::Result<Ending> 
     Ok(if report.failure.is_some() { Ending::Faulty } else { Ending::Done })
 }
 
-fn checked(arguments: &Arguments) -> Result<(KernelFile, Report), Error> {
+fn checked(arguments: &Arguments) -> Result<(KernelFile, Report, Option<Device>), Error> {
     let file = KernelFile::read(&arguments.file)?;
+    let device = arguments.measurement.device(&file)?;
     let program = std::env::current_exe()
         .map_err(|error| Error::device("simulator", format!("this program's path: {error}")))?;
     let report = run_file(&file, &program)?;
-    Ok((file, report))
+    Ok((file, report, device))
 }
 
 /// The last line of a page.

@@ -30,7 +30,7 @@ impl Cell {
     pub fn number(self, text: &str) -> Result<f32, String> {
         match self {
             Cell::Number(number) if (number as f32).is_finite() => Ok(number as f32),
-            Cell::Number(number) if number.is_finite() => {
+            Cell::Number(_) if text.contains(|c: char| c.is_ascii_digit()) => {
                 Err(format!("{text} is too large for 32 bits: scale the numbers down"))
             }
             Cell::Number(_) => Err(format!("{text} is not a finite number")),

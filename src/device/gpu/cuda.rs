@@ -4,7 +4,7 @@ mod pinned_ring;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CString, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use super::launch::Launch;
 use super::occupancy::{Limits, Resources};
 use crate::device::DeviceKind;
 
-/// The least compute capability that the kernels run on.
-const OLDEST: i32 = 8;
+/// The least compute capability that the kernels run on: 80 for 8.0.
+const OLDEST: u32 = 80;
 
 /// The least compute capability with clusters of thread blocks.
 const OLDEST_WITH_CLUSTERS: u32 = 90;
@@ -71,9 +71,10 @@ impl Cuda {
         let stream = context.new_stream()?;
         let name = context.name()?;
         let (major, minor) = context.compute_capability()?;
-        if major < OLDEST {
+        let compute_capability = (10 * major + minor) as u32;
+        if compute_capability < OLDEST {
             return Ok(Err(format!(
-                "{name} is of compute capability {major}.{minor}; the kernels need {OLDEST}.0 or later (asynchronous copies, \
+                "{name} is of compute capability {major}.{minor}; the kernels need 8.0 or later (asynchronous copies, \
                  bf16)"
             )));
         }
@@ -99,7 +100,7 @@ impl Cuda {
             modules: RefCell::new(modules),
             functions: RefCell::default(),
             name,
-            compute_capability: (10 * major + minor) as u32,
+            compute_capability,
             number,
         }))
     }
@@ -229,11 +230,13 @@ impl Driver for Cuda {
             .map_err(|error| format!("{kernel}: {bytes} bytes of shared memory: {}", text(error)))
     }
 
+    #[cfg(all(has_simulator, feature = "cli"))]
     fn compute_capability(&self) -> Option<u32> {
         Some(self.compute_capability)
     }
 
-    fn load(&self, ptx: &CStr, symbols: &[(String, String)]) -> Outcome<()> {
+    #[cfg(all(has_simulator, feature = "cli"))]
+    fn load(&self, ptx: &std::ffi::CStr, symbols: &[(String, String)]) -> Outcome<()> {
         // SAFETY: the text ends with a zero byte.
         let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) };
         let module =
@@ -269,8 +272,8 @@ impl Driver for Cuda {
             attrs: &mut cluster,
             numAttrs: u32::from(launch.cluster > 1),
         };
-        // SAFETY: each kernel has one caller, and the simulator has checked that caller's arguments against the
-        // kernel's declaration; the driver copies them before it returns.
+        // SAFETY: each of the engine's kernels has one caller, and the simulator has checked that caller's arguments against
+        // the kernel's declaration; those of a loaded file were compared with its PTX. The driver copies them before it returns.
         unsafe {
             sys::cuLaunchKernelEx(&config, function, pointers.as_mut_ptr(), std::ptr::null_mut())
         }

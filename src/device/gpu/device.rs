@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ffi::CStr;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -232,6 +231,7 @@ impl Gpu {
     }
 
     /// The compute capability, such as 90 for 9.0; `None` without a GPU.
+    #[cfg(all(has_simulator, feature = "cli"))]
     pub(crate) fn compute_capability(&self) -> Option<u32> {
         self.driver.compute_capability()
     }
@@ -239,8 +239,13 @@ impl Gpu {
     /// Loads PTX, whose kernels have these names, each with its symbol.
     ///
     /// # Errors
-    /// [`Error::Device`] if the driver refuses it.
-    pub(crate) fn load(&self, ptx: &CStr, symbols: &[(String, String)]) -> Result<()> {
+    /// [`Error::Device`] if the driver refuses it, [`Error::DeviceLost`] if the device has failed before.
+    #[cfg(all(has_simulator, feature = "cli"))]
+    pub(crate) fn load(&self, ptx: &std::ffi::CStr, symbols: &[(String, String)]) -> Result<()> {
+        self.check_so_far()?;
+        // Another kernel may have had the name.
+        let mut allowed = self.allowed_shared.borrow_mut();
+        allowed.retain(|own, _| symbols.iter().all(|(name, _)| name != own));
         self.driver.load(ptx, symbols).map_err(|why| Error::device(self.driver.name(), why))
     }
 

@@ -1,6 +1,5 @@
 //! The interface of a device that runs kernels. The drivers are CUDA's, the simulator and the launch counter.
 
-use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use super::launch::Launch;
@@ -69,12 +68,14 @@ pub(in crate::device) trait Driver {
     fn has_clusters(&self) -> bool;
 
     /// The compute capability, such as 90 for 9.0; `None` without a GPU.
+    #[cfg(all(has_simulator, feature = "cli"))]
     fn compute_capability(&self) -> Option<u32> {
         None
     }
 
     /// Loads PTX. Its kernels are known by their names in the source; PTX has a symbol for each.
-    fn load(&self, _ptx: &CStr, _symbols: &[(String, String)]) -> Outcome<()> {
+    #[cfg(all(has_simulator, feature = "cli"))]
+    fn load(&self, _ptx: &std::ffi::CStr, _symbols: &[(String, String)]) -> Outcome<()> {
         Err("only a GPU loads PTX".into())
     }
 

@@ -18,6 +18,12 @@ impl ArgumentKind {
     const fn new(class: u32, bytes: usize) -> ArgumentKind {
         ArgumentKind(class << 16 | bytes as u32)
     }
+
+    /// The parameter's size.
+    #[cfg(feature = "cli")]
+    pub fn bytes(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
 }
 
 #[cfg(has_simulator)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::marks::{CELL, Named, head, text};
+use super::marks::{CELL, Named, start_of_picture, text};
 use crate::device::gpu::SampledRequest;
 use crate::plots::page::escape;
 
@@ -42,7 +42,7 @@ pub(super) fn picture(request: &SampledRequest, named: &Named) -> String {
     let separators = 4.0 * groups.len().saturating_sub(1) as f64;
     let base = total as f64 * cell + separators + 4.0;
     let height = base + 34.0;
-    let mut svg = head(request, height, "wavefronts");
+    let mut svg = start_of_picture(request, height, "wavefronts");
     for bank in 0..BANKS {
         let left = bank as f64 * CELL;
         let _ = write!(

@@ -25,9 +25,9 @@ pub fn page_name(file: &KernelFile) -> String {
 pub struct LadderRung {
     /// The version.
     pub file: KernelFile,
-    /// What was seen.
+    /// The simulator's report.
     pub report: Report,
-    /// What was counted.
+    /// Its counts.
     pub counts: Counts,
     /// nvcc's figures; `None` without nvcc for a file of one's own.
     pub resources: Option<Resources>,
@@ -72,9 +72,9 @@ fn table(rungs: &[LadderRung], gpu: &GpuModel) -> String {
     let heads: String =
         Column::ALL.iter().map(|column| format!("<th>{}</th>", head(*column))).collect();
     let measured = rungs.iter().find_map(|rung| rung.report.measured.as_ref());
-    let head = measured.map_or("", |_| "<th>measured µs</th>");
+    let head_of_time = measured.map_or("", |_| "<th>measured µs</th>");
     let mut table = format!(
-        "<div class=\"wide\"><table class=\"ladder\">\n<tr><th>version</th>{heads}<th>registers</th><th>shared</th><th>occupancy</th><th>busy ns</th>{head}<th>limit</th></tr>\n"
+        "<div class=\"wide\"><table class=\"ladder\">\n<tr><th>version</th>{heads}<th>registers</th><th>shared</th><th>occupancy</th><th>busy ns</th>{head_of_time}<th>limit</th></tr>\n"
     );
     for LadderRung { file, report, counts, resources } in rungs {
         let cell = |column: &Column| {
@@ -98,11 +98,11 @@ fn table(rungs: &[LadderRung], gpu: &GpuModel) -> String {
                 100.0 * own.occupancy
             ),
         };
-        let own = report.measured.as_ref().map_or("–".into(), |own| format!("{:.2}", own.us));
-        let own = measured.map_or(String::new(), |_| format!("<td>{own}</td>"));
+        let us = report.measured.as_ref().map_or("–".into(), |own| format!("{:.2}", own.us));
+        let own_time = measured.map_or(String::new(), |_| format!("<td>{us}</td>"));
         let _ = writeln!(
             table,
-            "<tr><td>{}</td>{cells}{of_nvcc}<td>{time:.2}</td>{own}<td>{}</td></tr>",
+            "<tr><td>{}</td>{cells}{of_nvcc}<td>{time:.2}</td>{own_time}<td>{}</td></tr>",
             link(file),
             limit.name()
         );

@@ -63,7 +63,11 @@ pub(super) fn style() -> String {
 }
 
 /// The start of a picture of a request.
-pub(super) fn head(request: &SampledRequest, height: f64, transactions: &str) -> String {
+pub(super) fn start_of_picture(
+    request: &SampledRequest,
+    height: f64,
+    transactions: &str,
+) -> String {
     let about = format!(
         "{}: {} {transactions}, at least {}",
         pattern(request),

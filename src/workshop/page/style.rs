@@ -9,7 +9,7 @@ const STYLE: &str = "
 body { max-width: 80rem } p, figcaption, ul { max-width: 60rem } a { color: inherit } h3 { font-size: 1rem; margin: 1.8rem 0 .3rem } h3 code { font-weight: 500 } code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .9em }
 pre { overflow-x: auto; margin: .2rem 0 .6rem; padding: .35rem .6rem; background: var(--band); font-size: .82rem; font-family: ui-monospace, Menlo, Consolas, monospace }
 p.note, li { color: var(--faint); margin: .2rem 0 } p.note b, li b { color: var(--ink) } ul { padding-left: 1.2rem } details { margin: .4rem 0 } summary { cursor: pointer; color: var(--faint) }
-table.ladder td.idea { color: var(--accent); font-weight: 650 }
+table.ladder { font-size: .85rem } table.ladder td, table.ladder th { padding: .18rem .45rem } table.ladder td.idea { color: var(--accent); font-weight: 650 }
 p.poor b { color: var(--accent) } .facts td:first-child { white-space: normal }
 ";
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::marks::{CELL, Named, WIDTH, head, lane_cells, text};
+use super::marks::{CELL, Named, WIDTH, lane_cells, start_of_picture, text};
 use crate::device::gpu::SampledRequest;
 
 /// Bytes of a sector.
@@ -67,7 +67,7 @@ pub(super) fn picture(request: &SampledRequest, named: &Named) -> String {
     let sectors = sectors(request);
     let layout = Layout::of(&sectors);
     let height = SECTORS + HEIGHT + 20.0;
-    let mut svg = head(request, height, "sectors requested");
+    let mut svg = start_of_picture(request, height, "sectors requested");
     lane_cells(&mut svg, request, named);
     for (lane, touched) in request.lanes.iter().enumerate() {
         let Some((offset, bytes)) = touched else { continue };

@@ -17,7 +17,7 @@ pub(super) struct Fault {
     pub code: i32,
     pub address: usize,
     pub instruction: usize,
-    /// The return address in a register, and the top of the kernel's stack, with the return addresses of the functions that were running, the innermost first; 0 behind its end.
+    /// The return address in a register, and the top of the kernel's stack, with the return addresses of the functions that were running, the innermost first; zeros past its end.
     pub words: [usize; WORDS],
 }
 
@@ -37,9 +37,15 @@ impl Fault {
                 "still running at its time limit: an endless loop, or it waits for another block"
                     .into()
             }
-            libc::SIGILL => "an index out of range or a misaligned access".into(),
-            // On aarch64, by the compiler's check.
-            libc::SIGTRAP => "an integer divided by zero".into(),
+            libc::SIGILL if cfg!(target_arch = "x86_64") => {
+                "an index out of range or a misaligned access".into()
+            }
+            libc::SIGILL => {
+                "an instruction that this processor lacks; was the program built for another?"
+                    .into()
+            }
+            // By a check of the compiler's.
+            libc::SIGTRAP => "an integer divided by zero, or a trap".into(),
             libc::SIGFPE => "an integer divided by zero".into(),
             _ if in_stack_guard => {
                 format!("more than {STACK_BYTES} bytes of local variables in one thread")

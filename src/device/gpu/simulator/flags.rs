@@ -21,7 +21,8 @@ pub(crate) const ALL: [&str; 12] = [
 pub(crate) fn of_processor(architecture: &str, cpu: &str) -> Vec<String> {
     match architecture {
         // Kernels are linked without the compiler's library, which has atomics; return addresses are read, so none is signed; nvcc's
-        // `char` has a sign; the processor divides by zero; and a stack's guard may be a page of 4 KiB.
+        // `char` has a sign; aarch64 does not trap on a division by zero, so the compiler checks; and the guard of a stack is one page, which
+        // may be 4 KiB.
         "aarch64" => {
             let flags = [
                 "-mno-outline-atomics",
@@ -37,7 +38,7 @@ pub(crate) fn of_processor(architecture: &str, cpu: &str) -> Vec<String> {
     }
 }
 
-/// Whether only gcc has a flag.
+/// Whether clang lacks a flag.
 pub(crate) fn is_of_gcc(flag: &str) -> bool {
     flag.starts_with("--param") || flag == "-fno-tree-sra"
 }

@@ -45,6 +45,7 @@ impl HostCompiler {
         let mut command = Command::new(&self.path);
         // Messages in English.
         command.env("LC_ALL", "C");
+        // A cross compiler does not know `native`.
         let cpu = env::var("ALRAO_HOST_CPU").ok().filter(|cpu| !cpu.is_empty());
         let of_processor =
             flags::of_processor(env::consts::ARCH, cpu.as_deref().unwrap_or("native"));

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The byte that fills new memory: NaN as f32, f64 and bf16, -1 as an integer.
 pub(super) const POISON: u8 = 0xff;
 
-/// The alignment of a block. CUDA's blocks are aligned to 256; a smaller one leaves fewer bytes before the guard page.
-const ALIGNMENT: usize = 16;
+/// The usual alignment of a block. CUDA's blocks are aligned to 256; a smaller one leaves fewer bytes before the guard page.
+pub(super) const ALIGNMENT: usize = 16;
 
 /// Bytes of inaccessible memory on each side of the usable pages. They take addresses and no memory; an index that is wrong by a
 /// factor or a stride stays within them, and does not reach another block.
@@ -111,8 +111,8 @@ struct Allocation {
 }
 
 impl Allocation {
-    fn new(bytes: usize, guard: Guard) -> Option<Self> {
-        let rounded = bytes.next_multiple_of(ALIGNMENT);
+    fn new(bytes: usize, guard: Guard, alignment: usize) -> Option<Self> {
+        let rounded = bytes.next_multiple_of(alignment);
         let pages = GuardedPages::new(rounded)?;
         let address = match guard {
             Guard::Behind => pages.end() - rounded,
@@ -146,7 +146,7 @@ impl Allocation {
             format!("{} bytes before the start", self.address - address)
         } else if address >= end {
             match address - end {
-                0 => "right behind the end".into(),
+                0 => "just past the end".into(),
                 past => format!("{past} bytes past the end"),
             }
         } else {
@@ -165,9 +165,9 @@ fn blocks() -> MutexGuard<'static, BTreeMap<usize, Allocation>> {
     BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Allocates a block filled with poison and returns its address; `None` if the host has no memory left.
-pub(super) fn allocate(bytes: usize, guard: Guard) -> Option<usize> {
-    let allocation = Allocation::new(bytes, guard)?;
+/// Allocates a block filled with poison and returns its address, a multiple of `alignment`; `None` if the host has no memory left.
+pub(super) fn allocate(bytes: usize, guard: Guard, alignment: usize) -> Option<usize> {
+    let allocation = Allocation::new(bytes, guard, alignment)?;
     let address = allocation.address;
     blocks().insert(address, allocation);
     Some(address)

@@ -269,7 +269,9 @@ impl Driver for Simulator {
 
     /// The block is filled with NaN.
     fn allocate(&self, bytes: usize) -> Outcome<u64> {
-        let address = memory::allocate(bytes, self.options.guard);
+        // On a GPU a block begins with a sector. A check of each access needs no guard at the block's end.
+        let alignment = if self.options.traffic { traffic::SECTOR } else { memory::ALIGNMENT };
+        let address = memory::allocate(bytes, self.options.guard, alignment);
         address.map(|address| address as u64).ok_or_else(|| "the host has no memory left".into())
     }
 

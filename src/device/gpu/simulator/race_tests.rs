@@ -139,7 +139,7 @@ fn the_bytes_beside_a_buffer_are_nobodys() {
         arguments: &arguments,
     };
     let text = simulator.launch(&launch).unwrap_err();
-    assert_says(&text, &["reads right behind the end of a block of 12 bytes, `x`"]);
+    assert_says(&text, &["reads just past the end of a block of 12 bytes, `x`"]);
 }
 
 #[test]

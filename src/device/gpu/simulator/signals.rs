@@ -6,15 +6,12 @@ use corosensei::trap::CoroutineTrapHandler;
 
 use super::abi::context;
 use super::fault::{Fault, WORDS};
-use super::machine::{go_on_with, interrupted_at, time_is_up};
+use super::machine::{FAULTS, PROBE, go_on_with, interrupted_at, time_is_up};
 use super::worker::Worker;
 
-/// The most bytes by which a stack pointer is below the address that the compiler touches to check a new frame.
-const PROBE: usize = 1024;
-
-/// A compiler's check that fails is an illegal instruction on x86-64, and a breakpoint on aarch64.
-fn signals() -> [i32; 6] {
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE, time_is_up()]
+fn signals() -> [i32; 5] {
+    let [a, b, c, d] = FAULTS;
+    [a, b, c, d, time_is_up()]
 }
 
 /// The handlers that were installed before, in the order of [`signals`].
@@ -47,7 +44,7 @@ pub(super) fn install() {
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *mut libc::c_void) {
     // SAFETY: the system gives valid pointers, and all data used here belongs to this thread.
     unsafe {
-        if leave_kernel(signal, info, machine.cast()) || signal == time_is_up() {
+        if leave_kernel(signal, info, machine.cast()) {
             return;
         }
         let previous = PREVIOUS.get().zip(signals().iter().position(|s| *s == signal));
@@ -56,6 +53,8 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
                 type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
                 std::mem::transmute::<usize, Handler>(action)(signal, info, machine);
             }
+            // It came a moment too late.
+            _ if signal == time_is_up() => {}
             // After the return the instruction faults again and ends the process, as it would without this handler.
             _ => {
                 libc::signal(signal, libc::SIG_DFL);
@@ -64,8 +63,8 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, machine: *m
     }
 }
 
-/// The return address that is in a register, and the words at the top of the interrupted coroutine's stack, which ends after the last one. The return addresses of the functions that
-/// were running are among them; frame pointers do not find all of these, least of all in the simulator's own code and in libraries.
+/// The return address that is in a register, then the words at the top of the interrupted coroutine's stack; zeros follow where it ends.
+/// The return addresses of the functions that were running are among them; frame pointers do not find all of these, least of all in the simulator's own code and in libraries.
 ///
 /// # Safety
 /// The coroutine of `trap` must be the one that was interrupted, with its stack pointer at `stack`.
@@ -100,15 +99,16 @@ unsafe fn leave_kernel(
         }
         let [stack, instruction, link] = interrupted_at(machine);
         let Some(trap) = (*worker).trap else { return false };
-        // On aarch64 a new frame is touched a part of a page above its end, which may lie behind the guard then.
+        // On aarch64 the compiler touches a new frame up to 1 KiB above the stack pointer, which may itself be below the guard then. The
+        // stack is left from its base, so that does no harm.
         if !trap.stack_ptr_in_bounds(stack) && !trap.stack_ptr_in_bounds(stack + PROBE) {
             return false;
         }
-        if signal == time_is_up() && (*worker).is_in_hook.get() {
+        if signal == time_is_up() && ((*worker).is_in_hook.get() || !(*worker).is_late()) {
             return false;
         }
         // A block that runs for ever may be in a function that a kernel has called.
-        let words = match signal == time_is_up() {
+        let words = match signal == time_is_up() && !(*worker).stacks.is_guard(stack) {
             true => words(stack, link, &trap),
             false => [0; WORDS],
         };

@@ -78,7 +78,7 @@ fn a_read_past_the_end_names_buffer_thread_and_line() {
         &[
             "broken_read_past_end block (0, 0, 0) thread (255, 0, 0)",
             "broken.cu:7",
-            "right behind the end",
+            "just past the end",
             "`x`",
         ],
     );
@@ -95,10 +95,10 @@ fn a_read_before_the_start_is_found_with_the_guard_in_front() {
 fn a_write_past_the_end_is_found_even_beside_the_guard() {
     let text =
         complaint(SimulatorOptions::default(), "broken_write_past_end", 256, 192, &[&192i32]);
-    assert_says(&text, &["thread (192, 0, 0)", "broken.cu:19", "right behind the end", "`y`"]);
+    assert_says(&text, &["thread (192, 0, 0)", "broken.cu:19", "just past the end", "`y`"]);
     // 201 floats leave 12 bytes before the guard.
     let text = complaint(unchecked(), "broken_write_past_end", 256, 201, &[&201i32]);
-    assert_says(&text, &["broken_write_past_end: wrote right behind the end", "804 bytes", "`y`"]);
+    assert_says(&text, &["broken_write_past_end: wrote just past the end", "804 bytes", "`y`"]);
 }
 
 #[test]

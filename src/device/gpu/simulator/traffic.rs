@@ -10,7 +10,7 @@ use super::requests::{Lanes, Transactions, Use};
 use super::sample::Sample;
 
 /// Bytes of a sector, the smallest transfer of device memory.
-const SECTOR: usize = 32;
+pub(super) const SECTOR: usize = 32;
 
 /// Banks of shared memory, each of 4 bytes.
 const BANKS: usize = 32;

@@ -40,7 +40,7 @@ pub(super) struct Worker {
     running: u32,
     /// Set by a coroutine without a thread left to run, just before it suspends.
     is_idle: bool,
-    stacks: Stacks,
+    pub stacks: Stacks,
     pub waiting: Vec<Waiting>,
     pub warps: Vec<Warp>,
     pub barrier: Barrier,
@@ -264,6 +264,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether the running block has passed its deadline.
+    pub fn is_late(&self) -> bool {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        deadline != 0 && watchdog::now() > deadline
+    }
+
     pub fn set_deadline(&self) {
         let limit = self.job().mode.time_limit.as_millis() as u64;
         self.deadline.store(watchdog::now() + limit, Ordering::Relaxed);
@@ -275,7 +281,7 @@ impl Worker {
         let total = self.context().total as usize;
         let waiting = self.waiting[..total].iter().position(|one| one.slot.is_some());
         if let (None, Some(first)) = (&self.failure, waiting) {
-            // The thread that ran last has left.
+            // Names a waiting thread, since the one that ran last has exited.
             self.context_mut().thread = self.numbers[first];
             let message = deadlock(&self.waiting[..total]);
             self.fail(message);

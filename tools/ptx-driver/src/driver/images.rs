@@ -16,7 +16,7 @@ use crate::ptx::instruction::Kernel;
 
 /// A kernel that has been assembled, and what is known of its launches.
 pub struct Loaded {
-    /// The program that it is of: another may have a kernel of the same name.
+    /// Its program; another program may have a kernel of the same name.
     program: Arc<Program>,
     pub kernel: Kernel,
     /// Registers of a thread, as ptxas reported them.
