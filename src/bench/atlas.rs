@@ -135,7 +135,7 @@ pub fn atlas(own: &Atlas) -> String {
 fn entries<'a>(own: &Atlas<'a>) -> BTreeMap<&'static str, Vec<Entry<'a>>> {
     let rows: BTreeMap<&str, &Row> = own.rows.iter().map(|row| (&*row.kernel, row)).collect();
     let estimates: BTreeMap<&str, &KernelRow> =
-        own.estimates.iter().filter(is_estimated).map(|row| (&*row.kernel, row)).collect();
+        own.estimates.iter().map(|row| (&*row.kernel, row)).collect();
     let named: BTreeSet<&str> =
         kernels_of(own.gpu.arch).into_iter().chain(rows.keys().copied()).collect();
     let mut families: BTreeMap<&'static str, Vec<Entry>> = BTreeMap::new();
@@ -144,11 +144,6 @@ fn entries<'a>(own: &Atlas<'a>) -> BTreeMap<&'static str, Vec<Entry<'a>>> {
         families.entry(family_of(kernel)).or_default().push(Entry { kernel, row, estimate });
     }
     families
-}
-
-/// Whether a kernel's estimate is one of its whole work: those that measure peaks repeat a loop as often as an argument says.
-fn is_estimated(row: &&KernelRow) -> bool {
-    !row.kernel.starts_with("peak_")
 }
 
 /// The family of a kernel: the file that defines it.

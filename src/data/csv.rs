@@ -15,6 +15,7 @@ mod known;
 mod missing;
 mod overview;
 mod profile;
+mod quotes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use ::csv::{ReaderBuilder, StringRecord, StringRecordsIter, Trim};
 use self::cell::{Cell, DECIMAL_POINT, Place};
 use self::header::{Header, delimiter};
 use self::profile::Profile;
+use self::quotes::{Opening, unclosed};
 use super::table::{Column, Missing, Table, TableOptions, TargetKind};
 use super::validation::ValidationRule;
 use super::vocabulary::{FORMS, differs_in_form};
@@ -113,8 +115,16 @@ pub fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Array
     Ok(arrays)
 }
 
-/// The first line's cells.
+/// The first line's cells, once no quotation mark of the text is left open.
 fn first_record(text: &str, path: &Path) -> Result<StringRecord> {
+    if let Some(Opening { byte, column }) = unclosed(text, delimiter(text)) {
+        let message = format!(
+            "line {}, column {}: the quotation mark that opens here is never closed",
+            text[..byte].matches('\n').count() + 1,
+            column + 1
+        );
+        return Err(Error::file(path, message));
+    }
     let mut reader = reader(text);
     let first = reader.records().next();
     first.and_then(std::result::Result::ok).ok_or_else(|| Error::file(path, "has no lines"))

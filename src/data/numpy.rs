@@ -174,15 +174,16 @@ impl Array {
         let wrong = || format!("has a header that is not NumPy's: {}", header.trim_end());
         let dtype = dtype(value_of(header, "descr").ok_or_else(wrong)?)?;
         let shape = value_of(header, "shape").and_then(shape).ok_or_else(wrong)?;
-        // With one axis both orders are the same.
-        if value_of(header, "fortran_order") == Some("True") && shape.len() > 1 {
-            return Err("is in Fortran order: np.ascontiguousarray(x) puts it in C order".into());
-        }
+        let is_fortran = value_of(header, "fortran_order") == Some("True");
         let size = dtype.bitsize() / 8;
         let length = shape.iter().try_fold(size, |all, own| all.checked_mul(*own));
         match length {
             Some(length) if length == data.len() => {
-                Ok(Array { dtype, shape, bytes: data.to_vec() })
+                let bytes = match is_fortran {
+                    true => in_c_order(data, &shape, size),
+                    false => data.to_vec(),
+                };
+                Ok(Array { dtype, shape, bytes })
             }
             Some(length) if length > data.len() => Err(format!(
                 "is cut short: its shape {shape:?} takes {length} bytes, and {} are there",
@@ -238,6 +239,21 @@ impl Array {
         let place = arrays::place(element, &self.shape);
         Err(format!("has {number:e} at {place}, too large for 32 bits: scale the numbers down"))
     }
+}
+
+/// The elements of `size` bytes of an array in Fortran order, as pandas gives them, in C order.
+fn in_c_order(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(data.len());
+    for element in 0..data.len() / size {
+        let (mut rest, mut place, mut stride) = (element, 0, data.len() / size);
+        for extent in shape.iter().rev() {
+            stride /= extent;
+            place += rest % extent * stride;
+            rest /= extent;
+        }
+        bytes.extend_from_slice(&data[place * size..][..size]);
+    }
+    bytes
 }
 
 fn converted<const FROM: usize, const TO: usize>(

@@ -14,6 +14,7 @@ impl Dataset {
                 notes.extend(arrays.sample.note_on_axes());
                 notes.extend(arrays.outliers());
                 notes.extend(arrays.coarse_columns());
+                notes.extend(arrays.constant_columns());
             }
         }
         notes
@@ -85,6 +86,29 @@ impl Arrays {
             false => Some(table.target.as_str()),
         });
         name.map_or_else(|| column.to_string(), |name| format!("'{name}'"))
+    }
+
+    /// A remark on a table's columns of numbers that are the same in all training rows, or become so in 32 bits.
+    fn constant_columns(&self) -> Option<String> {
+        let (table, Inputs::Floats(floats)) = (self.table.as_ref()?, &self.train.inputs) else {
+            return None;
+        };
+        let columns = table.inputs();
+        let is_constant = |column: &usize| {
+            let mut values = floats.iter().skip(*column).step_by(columns);
+            let first = values.next();
+            let has_numbers = table.column_of(*column).is_some_and(|own| own.categories.is_none());
+            has_numbers && floats.len() > columns && values.all(|own| Some(own) == first)
+        };
+        let names = (0..columns).filter(is_constant).map(|column| self.column_name(true, column));
+        let names: Vec<String> = names.collect();
+        let plural = if names.len() == 1 { "" } else { "s" };
+        (!names.is_empty()).then(|| {
+            format!(
+                "column{plural} {}: 32 bits hold the same number in all training rows, so nothing can be learnt from it",
+                names.join(", ")
+            )
+        })
     }
 
     /// Remarks on columns whose numbers are so large beside their differences that 32 bits round most of these away.

@@ -200,7 +200,7 @@ pub(super) fn find_data(path: &Path, data: &str) -> Result<String> {
             true => "is gone; put the run's data back there".into(),
             false => format!(
                 "is neither here nor in a folder above {}; the path is relative to the folder in which the run \
-                 was started: change to that folder",
+                 was started: change to that folder, or name the data",
                 path.display()
             ),
         };

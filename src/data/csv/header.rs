@@ -66,7 +66,7 @@ fn why_no_names(first: &StringRecord, text: &str) -> Option<String> {
     let cells: Vec<&str> = first.iter().collect();
     let twice = |place: &usize| cells[..*place].contains(&cells[*place]);
     if let Some(place) = (0..cells.len()).find(twice) {
-        return Some(format!("'{}' is there twice", cells[place]));
+        return Some(format!("'{}' is there twice: rename one", cells[place]));
     }
     if let Some(number) = cells.iter().find(|cell| matches!(Cell::of(cell), Cell::Number(_))) {
         return Some(format!("'{number}' is a number"));

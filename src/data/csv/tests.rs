@@ -150,6 +150,10 @@ fn faulty_tables_are_named_by_line_and_column() {
         ("x,kind\n\n\n1,a\n\n2,b,c\n", "line 6 has 3 columns, the first line 2"),
         ("x,kind\ninf,a\n2,b\n", "line 2, column 'x': inf is not a finite number"),
         ("x,kind\n1e400,a\n2,b\n", "line 2, column 'x': 1e400 is too large for 32 bits"),
+        (
+            "x,kind\n1,a\n2,\"b\n3,a\n4,b\n",
+            "line 3, column 2: the quotation mark that opens here is never closed",
+        ),
         ("x,kind\n1e39,a\n2,b\n", "line 2, column 'x': 1e39 is too large for 32 bits"),
         ("x,kind\n", "has no lines of data"),
         ("kind\na\nb\n", "has no column besides the one to predict"),

@@ -140,9 +140,23 @@ fn numbers_of_other_types_are_converted() {
 }
 
 #[test]
+fn arrays_in_fortran_order_are_put_in_c_order() {
+    let file = |inputs| {
+        npz(&[("inputs.npy", inputs), ("targets.npy", floats("(2,)", &[1.0, 2.0]))], false)
+    };
+    let bytes =
+        |values: &[f32]| values.iter().flat_map(|own| own.to_le_bytes()).collect::<Vec<_>>();
+    let fortran = npy("'<f4'", "True", "(2, 3)", &bytes(&[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+    let arrays = parse(&file(fortran), Path::new("some"), &options()).unwrap();
+    assert_eq!(arrays.train.inputs, Inputs::Floats(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    let places: Vec<u8> = (0..24).collect();
+    // NumPy: np.arange(24).reshape(2, 3, 4, order="F").ravel(order="C")[:6].
+    assert_eq!(super::in_c_order(&places, &[2, 3, 4], 1)[..6], [0, 6, 12, 18, 2, 8]);
+}
+
+#[test]
 fn other_arrays_are_refused() {
     for (array, expected) in [
-        (npy("'<f4'", "True", "(2, 3)", &[0; 24]), "is in Fortran order: np.ascontiguousarray(x)"),
         (npy("'>f4'", "False", "(2, 3)", &[0; 24]), "is big-endian (>f4): x.astype(\"<f4\")"),
         (npy("'|O'", "False", "(2, 3)", &[0; 24]), "holds Python's objects"),
         (npy("'<U2'", "False", "(3,)", &[0; 24]), "holds texts; for labels, np.unique(y"),
