@@ -180,7 +180,7 @@ fn faulty_tables_are_named_by_line_and_column() {
     let error = message(&many, &options("z"));
     assert_eq!(error, "`target`: 'z' is no column of some.csv; it has: 'x', 'y'");
     for (first, why) in [
-        ("a,a,y", "'a' is there twice"),
+        ("a,a,y", "'a' is there twice: rename one"),
         ("a,1,2", "'1' is a number"),
         ("a,b,3", "'3' is a number"),
         ("a,b,c", "'b' occurs again in its column"),
