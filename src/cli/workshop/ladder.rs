@@ -214,8 +214,8 @@ fn shown(ladder: &Versions, rungs: &[LadderRung], gpu: &GpuModel) -> String {
         format!("measured: on {} A launch waits for the one before.\n", own.in_words())
     });
     format!(
-        "{}: {}; counted for {shape}\n{}\n* what the version's idea is about. Columns that are the same in all versions are left out. sectors, wavefronts: for each request of a warp to device and \
-         shared memory.\nbytes: between SMs and device memory. registers of a thread, shared bytes of a block, and occupancy,\nthe share of an \
+        "{}: {}; counted for {shape}\n{}\n* what the version's idea is about. Columns that are the same in all versions are left out.\nsectors, wavefronts: for each request of a warp to device and shared memory. bytes: between SMs and \
+         device memory.\nregisters of a thread, shared bytes of a block, and occupancy, the share of an \
          SM's warps that fit: {from}.\nbusy: an estimate of the time for which a full {} is busy, and the limit that binds; launches and \
          latency\nare left out.\n{measured}",
         ladder.name,
