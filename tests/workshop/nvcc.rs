@@ -87,11 +87,12 @@ fn kernel_files_run_on_cuda_as_in_the_simulator() {
         let is_told = |error: &String| error.contains("out[99] was never written");
         assert!(own.as_ref().map_or_else(is_told, |_| is_right), "{own:?}");
     }
-    let changed = "#ifdef __CUDACC__\n#define MORE , int\n#else\n#define MORE\n#endif\n";
+    let changed =
+        "#ifdef __CUDACC__\ntypedef long long Count;\n#else\ntypedef int Count;\n#endif\n";
     let text = right.replace("__global__", &format!("{changed}__global__"));
-    let more = KernelFile::parse(Path::new("more.cu"), text.replace("int n)", "int n MORE)"));
+    let more = KernelFile::parse(Path::new("more.cu"), text.replace("int n)", "Count n)"));
     let message = measure(&more.unwrap(), &[100], &device).unwrap_err().to_string();
-    assert!(message.contains("[8, 8, 4, 4] bytes for nvcc, and [8, 8, 4]"), "{message}");
+    assert!(message.contains("[8, 8, 8] bytes for nvcc, and [8, 8, 4]"), "{message}");
     let message = measure(&file, &[1 << 40], &device).unwrap_err().to_string();
     assert!(message.contains("too large for the reference"), "{message}");
     let message = measure(&file, &[100, 2], &device).unwrap_err().to_string();
