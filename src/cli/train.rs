@@ -68,7 +68,7 @@ fn resume(
 fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
     let mut plots = RunPlots::new(run.directory(), &run.config().alrao);
-    if tensorboard {
+    if tensorboard || plots.has_events() {
         plots.write_events()?;
     }
     let mut progress = Progress::new(quiet, Some(plots), &stop);

@@ -65,6 +65,11 @@ impl RunPlots {
         Ok(())
     }
 
+    /// Whether the run directory has an event file, which a resumed run goes on with.
+    pub fn has_events(&self) -> bool {
+        EventFile::is_there(&self.directory)
+    }
+
     /// The error that ended the drawing, of pictures that observe a run.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()

@@ -30,6 +30,11 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
+    /// Whether a run directory has the file.
+    pub fn is_there(run: &Path) -> bool {
+        run.join(FOLDER).join(FILE).is_file()
+    }
+
     /// Begins the file in a run directory anew: the lines of a resumed run are written again.
     pub fn create(run: &Path, rates: &[f64]) -> Result<Self> {
         let path = run.join(FOLDER).join(FILE);

@@ -90,6 +90,9 @@ fn tensorboard_reads_the_metrics_of_a_resumed_run() {
     );
     ends_with(0, folder, "train --quiet --resume run --epochs 4 --tensorboard");
     check(folder, &["epoch/valid_accuracy", "test/accuracy"]);
+    // The file is there, so the flag is not needed.
+    ends_with(0, folder, "train --quiet --resume run --epochs 5");
+    check(folder, &["epoch/valid_accuracy", "test/accuracy"]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn resume(
 fn train(mut run: Run, device: &Device, quiet: bool, tensorboard: bool) -> anyhow::Result<Ending> {
     let stop = StopFlag::default();
     let mut plots = RunPlots::of_q_learning(run.directory(), &run.config().alrao);
-    if tensorboard {
+    if tensorboard || plots.has_events() {
         plots.write_events()?;
     }
     let mut progress = Progress::new(quiet, Some(plots), &stop);
