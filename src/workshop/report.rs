@@ -108,8 +108,9 @@ impl Fault {
     pub fn explanation(self) -> &'static str {
         match self {
             Fault::Race => {
-                "Two threads touch the same bytes, at least one of them writes, and nothing orders the two accesses. Between threads of \
-                 a block, __syncthreads() orders them; within a warp, __syncwarp(); nothing orders two blocks of one launch."
+                "Two threads touch the same bytes, at least one of them writes, and nothing orders the two accesses. Should each thread have an \
+                 element of its own? Then an index is wrong. If they share it, the accesses need an order: __syncthreads() \
+                 gives one between threads of a block, __syncwarp() within a warp, and nothing between two blocks of one launch."
             }
             Fault::OutOfBounds => {
                 "The address lies outside of the array. Is the index guarded where the last block or tile is not full, and is it computed \

@@ -192,7 +192,10 @@ fn of_estimate(counts: &Counts, gpu: &GpuModel) -> String {
 fn of_failure(file: &KernelFile, failure: &Failure) -> String {
     let mut text = match failure.shape.is_empty() {
         true => format!("wrong    {}\n", failure.message),
-        false => format!("wrong    {}, {}\n\n{}\n", failure.shape, failure.way, failure.message),
+        false => format!(
+            "wrong    {}\n\n{}\n(seen in the run with {})\n",
+            failure.shape, failure.message, failure.way
+        ),
     };
     let lines: Vec<&str> = file.text.lines().collect();
     for line in failure.lines(&file.name()) {
